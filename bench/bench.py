@@ -1,0 +1,209 @@
+"""Measure prun beside its peers, in one run and interleaved: ``make bench``.
+
+run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
+library  prun.run() in one process
+import   load and unpack a Debian image of several layers into an empty store
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+PRUN = str(Path(sys.executable).parent / "prun")
+BUSYBOX = HERE.parent / "dist" / "busybox.tar"
+NAME = "docker.io/library/busybox:latest"
+
+
+class Peer(NamedTuple):
+    """One thing to measure: ``before`` is not timed, ``run`` is."""
+
+    name: str
+    run: Callable[[], None]
+    before: Callable[[], None] = lambda: None
+
+
+def measure(peers: list[Peer], rounds: int) -> dict[str, list[float]]:
+    """Return milliseconds by peer, from rounds in which each has its turn; the first round does not count."""
+    times: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    for number in range(rounds + 1):
+        for peer in peers:
+            peer.before()
+            began = time.perf_counter()
+            peer.run()
+            if number:
+                times[peer.name].append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def report(title: str, times: dict[str, list[float]], ours: str, others: tuple[str, ...], aim: float | None) -> None:
+    """Print a table, and the ratio of ``ours`` to the quickest of ``others``."""
+    print(f"\n{title}\n{'':26}{'median':>10}{'min':>10}{'max':>10}   ms")
+    for name, values in times.items():
+        print(f"  {name:24}{statistics.median(values):10.1f}{min(values):10.1f}{max(values):10.1f}")
+    best = min(others, key=lambda name: statistics.median(times[name]))
+    ratio = statistics.median(times[ours]) / statistics.median(times[best])
+    print(f"  {ours} / {best}: {ratio:.2f}" + (f"   (aim: at most {aim})" if aim else ""))
+
+
+def command(*words: str, **more: str) -> Callable[[], None]:
+    """Return a call that runs a command and insists on its success."""
+    environment = {**os.environ, **more}
+
+    def call() -> None:
+        done = subprocess.run(words, capture_output=True, env=environment, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: exit {done.returncode}: {done.stderr.decode()}")
+
+    return call
+
+
+class Bench:
+    """Stores of its own for every peer, below one temporary directory."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.prun = (PRUN, "--root", f"{scratch}/prun", "--state", f"{scratch}/prun-state")
+        self.podman = ("podman", "--root", f"{scratch}/podman", "--runroot", f"{scratch}/podman-run",
+                       "--cgroup-manager", "cgroupfs", "--runtime", "runc")  # fmt: skip
+        self.ctr = ("ctr", "--address", f"{scratch}/containerd.sock")
+
+    @contextmanager
+    def containerd(self) -> Iterator[None]:
+        """Run a containerd of our own, and end it."""
+        config = self.scratch / "containerd.toml"
+        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        words = ("containerd", "--config", str(config), "--root", f"{self.scratch}/containerd", "--state",
+                 f"{self.scratch}/containerd-state", "--address", f"{self.scratch}/containerd.sock")  # fmt: skip
+        with (self.scratch / "containerd.log").open("wb") as log, subprocess.Popen(words, stderr=log) as daemon:
+            try:
+                for _ in range(100):
+                    if not subprocess.run((*self.ctr, "version"), capture_output=True, check=False).returncode:
+                        break
+                    time.sleep(0.1)
+                yield
+            finally:
+                daemon.terminate()
+
+    def bundle(self) -> Path:
+        """Make a bundle for runc, with the very config.json that prun would give it."""
+        path = self.scratch / "bundle"
+        (path / "rootfs" / "bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", path / "rootfs/bin/busybox")
+        (path / "rootfs/bin/true").symlink_to("busybox")
+        spec = subprocess.run((*self.prun, "spec", "busybox", "true"), check=True, capture_output=True).stdout
+        (path / "config.json").write_bytes(spec)
+        return path
+
+    def run(self, rounds: int) -> None:
+        """Compare cold runs."""
+        command(*self.prun, "load", "--tag", "busybox", str(BUSYBOX))()
+        command(*self.podman, "load", "-i", str(BUSYBOX))()
+        command(*self.ctr, "images", "import", str(BUSYBOX))()
+        bundle = self.bundle()
+        plain = json.loads((bundle / "config.json").read_text())
+        plain["linux"].pop("seccomp", None)
+        unfiltered = self.scratch / "bundle-unfiltered"
+        shutil.copytree(bundle, unfiltered, symlinks=True)
+        (unfiltered / "config.json").write_text(json.dumps(plain))
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+        peers = [
+            Peer("runc run", command("runc", "run", "--bundle", str(bundle), "bench-runc")),
+            Peer("runc run, no seccomp", command("runc", "run", "--bundle", str(unfiltered), "bench-runc-2")),
+            Peer("prun run --rm", command(*self.prun, "run", "--rm", "busybox", "true")),
+            Peer("  seccomp=unconfined",
+                 command(*self.prun, "run", "--rm", "--security-opt", "seccomp=unconfined", "busybox", "true")),
+            Peer("podman run --rm", command(*self.podman, "run", "--rm", "--net", "none", *limits, "busybox", "true")),
+            Peer("ctr run --rm", command(*self.ctr, "run", "--rm", NAME, "bench-ctr", "true")),
+        ]  # fmt: skip
+        times = measure(peers, rounds)
+        report("run: a cold `run --rm busybox true`", times, "prun run --rm", ("podman run --rm", "ctr run --rm"), 0.75)
+        print("  (podman filters system calls as prun does; ctr does not)")
+
+    def library(self, rounds: int) -> None:
+        """Compare prun.run() in one process with runc itself."""
+        import prun
+
+        runner = prun.Runner(root=f"{self.scratch}/prun", state=f"{self.scratch}/prun-state")
+        peers = [
+            Peer("runc run", command("runc", "run", "--bundle", f"{self.scratch}/bundle", "bench-runc")),
+            Peer("Runner.run()", lambda: _expect_success(runner.run("busybox", ["true"]).exit_code)),
+        ]
+        report("library: one process, many runs", measure(peers, rounds), "Runner.run()", ("runc run",), None)
+
+    def unpack(self, rounds: int) -> None:
+        """Compare import and unpack of a Debian image."""
+        from debian_image import debian_oci_layout
+
+        archive = self.scratch / "debian.tar"
+        layout = debian_oci_layout()
+        command("skopeo", "copy", f"oci:{layout}", f"oci-archive:{archive}:docker.io/library/debian:bench")()
+        size = archive.stat().st_size
+        prun = (PRUN, "--root", f"{self.scratch}/import", "--state", f"{self.scratch}/import-state")
+        podman = (*self.podman[:1], "--root", f"{self.scratch}/podman-import", *self.podman[3:])
+        ctr = (*self.ctr, "--namespace", "import")
+
+        def fresh_prun() -> None:
+            shutil.rmtree(self.scratch / "import", ignore_errors=True)
+            os.sync()
+
+        def fresh_podman() -> None:
+            command(*podman, "rmi", "--all", "--force")()
+            os.sync()
+
+        def fresh_ctr() -> None:
+            subprocess.run((*ctr, "images", "rm", "--sync", "docker.io/library/debian:bench"),
+                           capture_output=True, check=False)  # fmt: skip
+            subprocess.run((*ctr, "snapshots", "ls"), capture_output=True, check=False)
+            os.sync()
+
+        peers = [
+            Peer("prun load", command(*prun, "load", "--tag", "debian", str(archive)), fresh_prun),
+            Peer("podman load", command(*podman, "load", "-i", str(archive)), fresh_podman),
+            Peer("ctr images import", command(*ctr, "images", "import", str(archive)), fresh_ctr),
+        ]
+        title = f"import: load and unpack a Debian image ({size / 1e6:.0f} MB archive)"
+        report(title, measure(peers, rounds), "prun load", ("podman load", "ctr images import"), 0.6)
+        fresh_podman()
+
+
+def _expect_success(code: int) -> None:
+    if code:
+        raise SystemExit(f"exit {code}")
+
+
+def main() -> None:
+    """Run the benchmarks that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["run", "library", "import"])
+    parser.add_argument("--rounds", type=int, default=30)
+    asked = parser.parse_args()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prun-bench-")))
+        bench = Bench(scratch)
+        stack.enter_context(bench.containerd())
+        if "run" in asked.what or "library" in asked.what:
+            bench.run(asked.rounds)
+        if "library" in asked.what:
+            bench.library(asked.rounds)
+        if "import" in asked.what:
+            bench.unpack(max(3, asked.rounds // 6))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The library: run a container and get its result, in this process and without a daemon.
+
+>>> import prun
+>>> result = prun.run("busybox", ["echo", "hi"])
+>>> result.exit_code, result.stdout
+(0, b'hi\\n')
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.errors import InvalidArgument
+from prun.types import NOTHING, RunRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, TypedDict, Unpack
+
+    from prun.config import Settings
+    from prun.plugins import Hooks
+    from prun.signals import ForwardedSignals
+    from prun.spec.document import Spec
+    from prun.types import Mount
+
+    class RunOptions(TypedDict, total=False):
+        """What can be said of a run, under the names of ``prun run``'s options; all have its defaults."""
+
+        name: str
+        id: str
+        entrypoint: Sequence[str]
+        env: Mapping[str, str]
+        user: str
+        workdir: str
+        hostname: str
+        network: str
+        read_only: bool
+        remove: bool
+        mounts: Iterable[Mount]
+        labels: Mapping[str, str]
+        annotations: Mapping[str, str]
+        security_opt: Sequence[str]
+        platform: str
+        rootfs: str
+        opt: Mapping[str, str]
+        stdin: bytes
+
+
+class Result(NamedTuple):
+    """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    id: str
+
+
+class Runner:
+    """Runs containers with one choice of runtime, plugins and directories; may be used from several threads.
+
+    ``plugins``: names of the plugins to load, all when None.  ``config``: a ``prun.toml`` beside the usual ones.
+    ``warn`` is told, in a sentence, what went wrong without stopping anything.
+
+    Raises:
+        NotFound: no such runtime, plugin or config file.
+        PluginError: a plugin could not be loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: str = "",
+        engine: str = "embedded",
+        plugins: Sequence[str] | None = None,
+        root: str = "",
+        state: str = "",
+        config: str = "",
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        from prun import state as places
+        from prun.config import read_settings
+
+        self.settings: Settings = read_settings(config or os.environ.get("PRUN_CONFIG", ""))
+        self.runtime = runtime or os.environ.get("PRUN_RUNTIME") or self.settings.runtime or "linux"
+        self.root = root or os.environ.get("PRUN_ROOT") or self.settings.root or places.default_root()
+        self.state = state or os.environ.get("PRUN_STATE") or self.settings.state or places.default_state()
+        self._engine = engine
+        self._plugins = plugins
+        self._warn = warn
+        self._hooks: Hooks | None = None
+
+    @property
+    def hooks(self) -> Hooks:
+        """The registered plugins; loaded when first asked for."""
+        if self._hooks is None:
+            from prun import plugins
+
+            only = plugins.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
+            self._hooks = plugins.load(
+                self.runtime,
+                engine=self._engine,
+                only=only,
+                without=self.settings.disabled,
+                tolerated=self.settings.tolerated,
+                warn=self._warn,
+            )
+        return self._hooks
+
+    def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
+        """Run a container to its end, with its output captured; it is removed unless ``remove=False``.
+
+        Raises:
+            PrunError: prun failed; the container's own failure is an exit code.
+        """
+        return self.execute(self.request(image, args, **options)._replace(capture=True))
+
+    def spec(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Spec:
+        """Return the finished OCI spec of that run; nothing is executed."""
+        return self.plan(self.request(image, args, **options))
+
+    def execute(self, request: RunRequest, signals: ForwardedSignals | None = None) -> Result:
+        """Run a finished request; ``signals`` are those of ``pipeline.run``."""
+        from prun import pipeline
+
+        outcome = pipeline.run(request, self.hooks, signals)
+        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id)
+
+    def plan(self, request: RunRequest) -> Spec:
+        """Return the finished OCI spec of a request."""
+        from prun import pipeline
+
+        return pipeline.plan(request, self.hooks)
+
+    def request(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> RunRequest:
+        """Turn words into a request.
+
+        Raises:
+            InvalidArgument: a value cannot be used.
+        """
+        from prun.image.platform import parse_platform
+
+        if isinstance(args, str):
+            raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
+        asked = dict[str, "Any"](options)
+        container_id = asked.pop("id", "")
+        platform = asked.pop("platform", "")
+        return RunRequest(
+            id=container_id or new_id(),
+            image=image,
+            args=tuple(args),
+            name=checked_name(asked.pop("name", "") or container_id),
+            runtime=self.runtime,
+            entrypoint=_words(asked.pop("entrypoint", None)),
+            env=tuple(f"{key}={value}" for key, value in asked.pop("env", NOTHING).items()),
+            readonly=asked.pop("read_only", False),
+            remove=asked.pop("remove", True),
+            mounts=tuple(asked.pop("mounts", ())),
+            security=tuple(asked.pop("security_opt", ())),
+            platform=parse_platform(platform) if platform else None,
+            options={**self.settings.options(self.runtime), **asked.pop("opt", NOTHING)},
+            root=self.root,
+            state=self.state,
+            **asked,
+        )
+
+
+def run(image: str, args: Iterable[str] = (), *, runtime: str = "linux", **options: Unpack[RunOptions]) -> Result:
+    """Run a container to its end and return its exit code, output and id; see ``Runner.run``."""
+    return Runner(runtime=runtime).run(image, args, **options)
+
+
+def new_id() -> str:
+    """Return a new container id: 64 hexadecimal digits, as docker's."""
+    return os.urandom(32).hex()
+
+
+def checked_name(name: str) -> str:
+    """Return a container's name or id if it can be one: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``, docker's rule.
+
+    Raises:
+        InvalidArgument: it cannot; the OCI runtimes and the file system would not take it either.
+    """
+    import re
+
+    if name and (not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name) or len(name) > 128):
+        raise InvalidArgument(
+            f"container name {name!r} is not usable", hint="at most 128 of [a-zA-Z0-9_.-], a letter or digit first"
+        )
+    return name
+
+
+def _words(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return None if value is None else tuple(value)

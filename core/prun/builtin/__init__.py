@@ -1,0 +1,1 @@
+"""The first and the last tier: plugins like any other."""

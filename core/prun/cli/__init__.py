@@ -1,0 +1,107 @@
+"""The command line: words in, a request out; the only code that prints and exits.
+
+``run`` and ``spec`` are parsed by ``prun.cli.grammar`` and start without click; every other command, and all help, is
+click's (``prun.cli.commands``), which is imported only then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from prun.errors import PrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the words of the process's command line and end the process with their exit code."""
+    import gc
+
+    # A short life makes little garbage, and looking for it costs 2 ms; tearing the interpreter down costs 4 ms more.
+    gc.disable()
+    code = command(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 125
+    os._exit(code)
+
+
+def command(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code; errors become one line on stderr.
+
+    125: prun failed; 126, 127: the container's command cannot be invoked or does not exist; 128+n: signal n;
+    otherwise the container's own code.
+    """
+    settings: dict[str, str] = {}
+    try:
+        return _dispatch(words, settings)
+    except PrunError as error:
+        _report(error, settings)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from complaining about it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:  # noqa: BLE001  the last border: a user never sees a traceback unasked
+        _report(_unexpected(error), settings)
+        return 125
+    except BaseException as error:
+        if hasattr(error, "exit_code"):  # signals.Interrupted
+            return int(error.exit_code)
+        raise
+
+
+def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
+    from prun.cli.grammar import parse
+    from prun.cli.options import GLOBAL
+
+    if words[:1] in (["--help"], ["--version"]):
+        return _click(words, settings)
+    parsed = parse(words, GLOBAL, "")
+    settings.update({key: value for key, value in parsed.values.items() if value})
+    if parsed.flags["debug"]:
+        settings["debug"] = "1"
+    name, *rest = parsed.rest or ("--help",)
+    if name in ("run", "spec") and "--help" not in _options_of(rest):
+        from prun.cli import run
+
+        return {"run": run.run, "spec": run.spec}[name](rest, settings)
+    return _click(parsed.rest or ("--help",), settings)
+
+
+def _click(words: Sequence[str], settings: Mapping[str, str]) -> int:
+    from prun.cli.commands import invoke
+
+    return invoke(words, settings)
+
+
+def _options_of(words: Sequence[str]) -> Sequence[str]:
+    """Return the words up to ``--``; a ``--help`` further on may be the container's, which click decides."""
+    return words[: list(words).index("--")] if "--" in words else words
+
+
+def _report(error: PrunError, settings: Mapping[str, str]) -> None:
+    from prun.cli.output import error_json, error_line
+
+    if settings.get("debug"):
+        import traceback
+
+        traceback.print_exception(error)
+    print(error_json(error) if settings.get("error_format") == "json" else error_line(error), file=sys.stderr)
+
+
+def _unexpected(error: Exception) -> PrunError:
+    wrapped = PrunError(
+        f"{type(error).__name__}: {' '.join(str(error).split())}",
+        hint="this is a fault of prun; please report it with the output of --debug",
+    )
+    wrapped.__cause__ = error
+    return wrapped

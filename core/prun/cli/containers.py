@@ -1,0 +1,133 @@
+"""``ps``, ``rm``, ``inspect``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prun.cli.images import FORMAT, opened
+from prun.cli.output import ago, print_listing, timestamp
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prun.metadata import ContainerRow
+    from prun.state import Store
+
+
+@click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Show stopped containers too.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten ids and commands.")
+@FORMAT
+@click.pass_obj
+def ps(settings: Mapping[str, str], everything: bool, quiet: bool, no_trunc: bool, form: str) -> None:
+    """List containers."""
+    with opened(settings) as store:
+        rows = [_listed(row, no_trunc) for row in store.metadata.containers() if everything or row.status == "running"]
+    if quiet:
+        print("\n".join(str(row["Id"]) for row in rows), end="\n" if rows else "")
+        return
+    columns = {"CONTAINER ID": "Id", "IMAGE": "Image", "COMMAND": "Command", "CREATED": "Since", "STATUS": "Status",
+               "RUNTIME": "Runtime", "NAMES": "Names"}  # fmt: skip
+    print_listing(rows, columns, form)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@click.option("-f", "--force", is_flag=True, help="End it first if it is running; a missing one is no error.")
+@click.pass_obj
+def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None:
+    """Remove containers."""
+    from prun.recovery import remove_container
+
+    with opened(settings) as store:
+        for name in names:
+            try:
+                row = find(store, name)
+            except NotFound:
+                if force:
+                    continue
+                raise
+            if row.status != "stopped" and not force:
+                raise FailedPrecondition(f"container {name} is {row.status}", hint="stop it, or use --force")
+            remove_container(store, row)
+            print(name)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--type", "kind", type=click.Choice(["container", "image"]), help="Look only for one of these.")
+@click.pass_obj
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], kind: str | None) -> None:
+    """Show all that is known of containers and images, as JSON."""
+    with opened(settings) as store:
+        print(json.dumps([_inspected(store, name, kind) for name in names], indent=2))
+
+
+def find(store: Store, words: str) -> ContainerRow:
+    """Find a container by name, id, or a prefix of its id.
+
+    Raises:
+        NotFound: there is none.
+        InvalidArgument: several ids begin like that.
+    """
+    rows = store.metadata.containers()
+    exact = [row for row in rows if words in (row.name, row.id)]
+    near = exact or [row for row in rows if words and row.id.startswith(words)]
+    if len(near) > 1:
+        raise InvalidArgument(f"{words!r} is the beginning of {len(near)} containers' ids", hint="use more digits")
+    if not near:
+        raise NotFound(f"no such container: {words}", hint="prun ps -a lists them")
+    return near[0]
+
+
+def _inspected(store: Store, name: str, kind: str | None) -> dict[str, Any]:
+    from prun.cli.inspection import inspect_container, inspect_image
+    from prun.engines.embedded import images
+
+    if kind != "image":
+        try:
+            return inspect_container(find(store, name))
+        except NotFound:
+            if kind == "container":
+                raise
+    try:
+        return inspect_image(store, images.find(store, name))
+    except NotFound as error:
+        if kind == "image":
+            raise
+        raise NotFound(f"no such container or image: {name}", hint="prun ps -a and prun images list them") from error
+
+
+def _listed(row: ContainerRow, no_trunc: bool) -> dict[str, Any]:
+    command = " ".join(row.command)
+    return {
+        "Id": row.id if no_trunc else row.id[:12],
+        "Names": row.name,
+        "Image": row.image,
+        "Command": command if no_trunc or len(command) <= 20 else command[:19] + "…",
+        "Created": timestamp(row.created_at),
+        "Since": ago(row.created_at),
+        "State": row.status,
+        "Status": _status(row),
+        "ExitCode": row.exit_code,
+        "Pid": row.pid,
+        "Runtime": row.runtime,
+        "Labels": dict(row.labels),
+    }
+
+
+def _status(row: ContainerRow) -> str:
+    if row.status == "running":
+        return f"Up {ago(row.started_at).removesuffix(' ago')}"
+    if row.status == "stopped":
+        code = "unknown" if row.exit_code is None else row.exit_code
+        return f"Exited ({code}) {ago(row.finished_at)}"
+    return "Created"
+
+
+COMMANDS = (ps, rm, inspect)

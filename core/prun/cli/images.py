@@ -1,0 +1,108 @@
+"""``load``, ``images``, ``rmi``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prun.cli.output import ago, print_listing, size, timestamp
+from prun.cli.run import runner_of
+from prun.state import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prun.metadata import ImageRow
+
+FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
+
+
+@contextmanager
+def opened(settings: Mapping[str, str]) -> Iterator[Store]:
+    """Open the store that the global options choose, and clean up after dead processes first."""
+    from prun.recovery import recover
+
+    runner = runner_of(settings)
+    with Store(runner.root, runner.state) as store:
+        recover(store)
+        yield store
+
+
+@click.command()
+@click.argument("source")
+@click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
+@click.pass_obj
+def load(settings: Mapping[str, str], source: str, tag: str, quiet: bool) -> None:
+    """Load images from an archive or a layout.
+
+    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], the path of an archive or of a
+    layout, or - for stdin.
+    """
+    from prun.engines.embedded.images import load_images
+
+    with opened(settings) as store:
+        for row in load_images(store, source, tag=tag, stdin=sys.stdin.buffer if source == "-" else None):
+            print(row.name if quiet else f"Loaded image: {row.name}")
+
+
+@click.command()
+@FORMAT
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
+@click.option("--digests", is_flag=True, help="Show digests.")
+@click.pass_obj
+def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, digests: bool) -> None:
+    """List images."""
+    with opened(settings) as store:
+        rows = [_listed(row, no_trunc=no_trunc) for row in store.metadata.images()]
+    if quiet:
+        print("\n".join(dict.fromkeys(str(row["Id"]) for row in rows)), end="\n" if rows else "")
+        return
+    columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", "IMAGE ID": "Id", "CREATED": "Since",
+               "SIZE": "Disk"}  # fmt: skip
+    if not digests:
+        del columns["DIGEST"]
+    print_listing(rows, columns, form)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("-f", "--force", is_flag=True, help="Remove all names of an image given by its id.")
+@click.pass_obj
+def rmi(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None:
+    """Remove images."""
+    from prun.engines.embedded.images import remove
+
+    with opened(settings) as store:
+        for name in names:
+            print("\n".join(remove(store, name, force=force)))
+
+
+def _listed(row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
+    from prun.image.reference import parse_reference
+
+    repository, tag = "<none>", "<none>"
+    if not row.name.startswith("sha256:"):
+        reference = parse_reference(row.name)
+        repository = reference.familiar.partition("@")[0]
+        if reference.tag:
+            repository, tag = repository.rpartition(":")[0], reference.tag
+    return {
+        "Name": row.name,
+        "Repository": repository,
+        "Tag": tag,
+        "Id": row.digest if no_trunc else row.digest.partition(":")[2][:12],
+        "Digest": row.digest,
+        "MediaType": row.media_type,
+        "Created": timestamp(row.created_at),
+        "Since": ago(row.created_at),
+        "Size": row.size_bytes,
+        "Disk": size(row.size_bytes),
+    }
+
+
+COMMANDS = (load, images, rmi)

@@ -1,0 +1,141 @@
+"""``plugins``, ``doctor``, ``version``, ``system check``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prun import __version__, discovery
+from prun.cli.images import FORMAT
+from prun.cli.output import print_listing
+from prun.cli.run import runner_of
+from prun.errors import PrunError
+from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
+from prun.state import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prun.discovery import EntryPoint
+
+KINDS = {"runtime": RUNTIMES, "engine": ENGINES, "plugin": PLUGINS}
+
+
+@click.command()
+@FORMAT
+@click.pass_obj
+def plugins(settings: Mapping[str, str], form: str) -> None:
+    """List runtimes, engines and plugins: where each comes from and which hooks it implements."""
+    disabled = runner_of(settings).settings.disabled
+    rows = []
+    for kind, group in KINDS.items():
+        for name, entry in sorted(discovery.entry_points(group).items()):
+            rows.append(_described(kind, entry, enabled=kind != "plugin" or name not in disabled))
+    columns = {"KIND": "Kind", "NAME": "Name", "DISTRIBUTION": "Distribution", "VERSION": "Version", "HOOKS": "Hooks",
+               "STATE": "State"}  # fmt: skip
+    if form == "table":
+        rows = [{**row, "Hooks": ", ".join(hook.removeprefix("prun_") for hook in row["Hooks"]) or "-"} for row in rows]
+    print_listing(rows, columns, form)
+
+
+@click.command()
+@FORMAT
+@click.pass_obj
+def doctor(settings: Mapping[str, str], form: str) -> None:
+    """Say what this machine can do, and what to do about what it cannot."""
+    rows = [*_store_findings(settings), *_runtime_findings()]
+    columns = {"CHECK": "Check", "OK": "Mark", "FOUND": "Found", "REMEDY": "Remedy"}
+    print_listing([{**row, "Mark": "yes" if row["Ok"] else "no"} for row in rows], columns, form)
+
+
+@click.command()
+@FORMAT
+def version(form: str) -> None:
+    """Show versions."""
+    row = {
+        "Version": __version__,
+        "Python": platform.python_version(),
+        "Os": sys.platform,
+        "Kernel": platform.release(),
+    }
+    print_listing([row], {"PRUN": "Version", "PYTHON": "Python", "OS": "Os", "KERNEL": "Kernel"}, form)
+
+
+@click.group()
+def system() -> None:
+    """Look after the store."""
+
+
+@system.command()
+@FORMAT
+@click.pass_obj
+def check(settings: Mapping[str, str], form: str) -> None:
+    """Find what killed processes left behind, and clear it."""
+    from prun.recovery import clear_leftovers
+
+    runner = runner_of(settings)
+    with Store(runner.root, runner.state) as store:
+        rows = [{"Found": sentence} for sentence in clear_leftovers(store)]
+    if form == "json":
+        print_listing(rows, {}, form)
+    else:
+        print("\n".join(row["Found"] for row in rows) or "nothing is left over")
+
+
+def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]:
+    row = {
+        "Kind": kind,
+        "Name": entry.name,
+        "Distribution": entry.distribution,
+        "Version": entry.version,
+        "Module": entry.value,
+        "File": "",
+        "Hooks": [],
+        "Options": {},
+        "State": "enabled" if enabled else "disabled",
+    }
+    try:
+        plugin = discovery.load(entry)
+        row["File"] = getattr(plugin, "__file__", None) or ""
+        row["Hooks"] = [name for name in dir(plugin) if hasattr(getattr(plugin, name), "prun_impl")]
+        if kind == "runtime":
+            row["Options"] = dict(Hooks.of(runtime=plugin).describe_runtime().options)
+    except PrunError as error:
+        row["State"] = f"broken: {error}"
+    return row
+
+
+def _store_findings(settings: Mapping[str, str]) -> list[dict[str, Any]]:
+    runner = runner_of(settings)
+    rows = []
+    for name, path in (("images and containers", runner.root), ("state", runner.state)):
+        parent = path
+        while not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        ok = os.access(parent, os.W_OK)
+        remedy = "" if ok else "run prun as root (sudo), or choose a directory of yours with --root and --state"
+        rows.append({"Check": f"store: {name}", "Ok": ok, "Found": path, "Remedy": remedy})
+    return rows
+
+
+def _runtime_findings() -> list[dict[str, Any]]:
+    rows = []
+    for name, entry in sorted(discovery.entry_points(RUNTIMES).items()):
+        try:
+            plugin = discovery.load(entry)
+            info = Hooks.of(runtime=plugin).describe_runtime()
+        except PrunError as error:
+            rows.append({"Check": f"runtime {name}", "Ok": False, "Found": str(error), "Remedy": error.hint})
+            continue
+        found = info.unavailable or f"runs {', '.join(map(str, info.platforms))}"
+        rows.append({"Check": f"runtime {name}", "Ok": not info.unavailable, "Found": found, "Remedy": info.remedy})
+        for check_name, ok, what, remedy in getattr(plugin, "doctor", list)():
+            rows.append({"Check": f"  {check_name}", "Ok": ok, "Found": what, "Remedy": remedy})
+    return rows
+
+
+COMMANDS = (plugins, doctor, version, system)

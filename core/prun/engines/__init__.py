@@ -1,0 +1,1 @@
+"""Engines: where images, snapshots and tasks live."""

@@ -1,0 +1,23 @@
+"""The default engine: images and snapshots in our own store, no daemon; tasks are the runtime's business."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prun._marker import hookimpl
+from prun.engines.embedded import images, rootfs
+
+if TYPE_CHECKING:
+    from prun.types import Image, Platform, Rootfs, RunRequest
+
+
+@hookimpl
+def prun_resolve_image(request: RunRequest, platform: Platform) -> Image | None:
+    """Look the reference up in the store; load it first if it names an archive or a layout."""
+    return images.resolve_image(request, platform)
+
+
+@hookimpl
+def prun_prepare_rootfs(request: RunRequest, image: Image, bundle: str) -> Rootfs | None:
+    """Unpack the image's layers once, and mount them below a writable layer of the container's own."""
+    return rootfs.prepare(request, image, bundle)

@@ -1,0 +1,1 @@
+"""Images: references, documents, the content store, archives."""

@@ -1,0 +1,113 @@
+"""Loading images from archives and directories into the content store."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from prun.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from prun.image.archive_docker import MANIFEST_FILE, load_docker
+from prun.image.archive_oci import LAYOUT_FILE, load_oci
+from prun.image.files import ArchiveFiles, DirectoryFiles, PipedFiles
+from prun.image.source import STDIN
+from prun.image.stream import MAGIC_BYTES, compression_of, open_pipe
+
+if TYPE_CHECKING:
+    from prun.image.document import Descriptor
+    from prun.image.files import Files
+    from prun.image.ingest import Ingest
+    from prun.image.layout import ContentStore
+    from prun.image.source import Source
+
+_MAX_JOBS = 4
+
+
+class Loaded(NamedTuple):
+    """One image that was loaded: a manifest or an index, and the canonical references that the archive gives it.
+
+    ``names`` is empty where the archive gives none, or only a tag without a repository (umoci's ``busybox`` of
+    ``oci:DIR:busybox``): what to call it is then up to the caller.
+    """
+
+    names: tuple[str, ...]
+    target: Descriptor
+
+
+def load(source: Source, content: ContentStore, stdin: BinaryIO | None = None, jobs: int = 0) -> list[Loaded]:
+    """Copy the images of ``source`` into the content store and return them; all of them or, on an error, nothing.
+
+    Of an index, the platforms that the source holds are copied.  ``stdin`` is read for the path ``-``, standard
+    input by default.  ``jobs`` layers are copied side by side where the source allows that; 0 means a default.
+
+    Raises:
+        NotFound: there is no such file, or no such tag in it.
+        InvalidArgument: it is no archive of images, or an image in it is not valid.
+        DataLoss: a blob is missing, damaged, or not of the size or digest that was announced.
+        ResourceExhausted: it is beyond a limit, or does not fit on the disk.
+    """
+    with ExitStack() as stack:
+        opened = _open(source, stdin, stack)
+        ingest = stack.enter_context(content.ingesting())
+        files = _files(source, opened, ingest)
+        load_kind = load_docker if _kind(source, files) == "docker-archive" else load_oci
+        found, wanted = load_kind(files, source.tag, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1))
+        ingest.commit(wanted)
+    return [Loaded(names, target) for names, target in found]
+
+
+def _open(source: Source, stdin: BinaryIO | None, stack: ExitStack) -> BinaryIO | None:
+    """Open what is to be read, None for a directory; before anything is written, for it is often misspelled."""
+    if source.kind != "oci" and source.path == STDIN:
+        stream = stdin or sys.stdin.buffer
+        if stream.isatty():
+            raise InvalidArgument("standard input is a terminal, not an archive", hint="pipe or redirect an archive in")
+        return stream
+    try:
+        mode = os.stat(source.path).st_mode
+        if source.kind != "oci" and not stat.S_ISDIR(mode):
+            return stack.enter_context(open(source.path, "rb", buffering=0))
+    except FileNotFoundError as error:
+        raise NotFound(f"{source} does not exist") from error
+    except PermissionError as error:
+        raise PermissionDenied(f"{source} may not be read") from error
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{source} cannot be read: {error}") from error
+    if source.kind == "oci" and stat.S_ISDIR(mode):
+        return None
+    if source.kind == "oci":
+        raise InvalidArgument(f"{source} is no directory", hint=f"for an archive, write oci-archive:{source.path}")
+    raise InvalidArgument(f"{source} is a directory", hint=f"for an OCI image layout, write oci:{source.path}")
+
+
+def _files(source: Source, opened: BinaryIO | None, ingest: Ingest) -> Files:
+    if opened is None:
+        return DirectoryFiles(source.path, f"directory {source.path!r}")
+    if source.path == STDIN:
+        return PipedFiles(open_pipe(opened, "standard input"), ingest)
+    label = f"archive {source.path!r}"
+    descriptor = opened.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) and compression_of(os.pread(descriptor, MAGIC_BYTES, 0)) == "none":
+        return ArchiveFiles(descriptor, label)
+    return PipedFiles(open_pipe(opened, label), ingest)
+
+
+def _kind(source: Source, files: Files) -> str:
+    """Tell what kind of source it is; newer docker archives hold an OCI layout too, which says more."""
+    is_oci, is_docker = files.has(LAYOUT_FILE), files.has(MANIFEST_FILE)
+    if source.kind == "docker-archive" and not is_docker:
+        hint = f"it looks like an OCI archive: write oci-archive:{source.path}" if is_oci else ""
+        raise InvalidArgument(f"{files.label} is no docker archive: it has no {MANIFEST_FILE!r}", hint=hint)
+    if source.kind.startswith("oci") and not is_oci:
+        hint = f"it looks like a docker archive: write docker-archive:{source.path}" if is_docker else ""
+        raise InvalidArgument(f"{files.label} is no OCI image layout: it has no {LAYOUT_FILE!r}", hint=hint)
+    if not is_oci and not is_docker:
+        raise InvalidArgument(
+            f"{files.label} holds no images: it has neither {LAYOUT_FILE!r} nor {MANIFEST_FILE!r}",
+            hint="archives made by docker save, podman save, skopeo and the like can be loaded",
+        )
+    if source.kind == "archive":
+        return "oci-archive" if is_oci else "docker-archive"
+    return source.kind

@@ -1,0 +1,134 @@
+"""The file system under the content store: private directories, locks that die with their holder, its errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from prun.errors import PermissionDenied, ResourceExhausted, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def storage_errors(path: str) -> Iterator[None]:
+    """Translate what the operating system says about ``path`` and what is below it."""
+    try:
+        yield
+    except OSError as error:
+        message = f"content store {path!r}: {error.strerror or error}"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise ResourceExhausted(message, hint="free some room on its file system") from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise PermissionDenied(message) from error
+        raise Unavailable(message) from error
+
+
+def make_directory(path: str) -> None:
+    """Make a directory for the owner alone, and those above it; one that is there stays as it is."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    make_directory(parent)
+    with suppress(FileExistsError):  # another process was quicker
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)  # whatever the umask says
+        sync_directory(parent)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory safe from a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: str) -> None:
+    """Make the content of a file safe from a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the exclusive lock of a directory, waiting for it."""
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_directory(parent: str) -> Iterator[str]:
+    """Make a directory of a new name, locked until it is removed at the end with the files in it."""
+    import fcntl
+
+    while True:
+        path = f"{parent}/{os.urandom(8).hex()}"
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(descriptor, path):
+            break
+        os.close(descriptor)  # taken for a dead one's and removed before it was locked
+    try:
+        yield path
+    finally:
+        try:
+            _remove(path)
+        finally:
+            os.close(descriptor)
+
+
+def abandoned(parent: str, *, remove: bool) -> list[str]:
+    """Return what is in ``parent`` and locked by nobody: what dead writers left; remove it if asked."""
+    import fcntl
+
+    found: list[str] = []
+    for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
+        path = f"{parent}/{name}"
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its writer has just finished
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            found.append(path)
+            if remove:
+                _remove(path)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if not os.path.isdir(path):
+            os.unlink(path)
+            return
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)

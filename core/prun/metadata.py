@@ -1,0 +1,313 @@
+"""The metadata database: images, snapshots, containers and leases, in SQLite.
+
+Write-ahead logging lets readers and one writer work side by side; every method is one short transaction, and none is
+open while a container runs (seed S6).  The file is private to its owner.  ``MIGRATIONS`` holds the schema, one step
+a version; a database of a newer prun is refused rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied, Unavailable
+from prun.types import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from prun.image.document import Descriptor
+
+MIGRATIONS = (
+    """
+    CREATE TABLE images (
+        name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+        created_at REAL NOT NULL);
+    CREATE TABLE snapshots (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, chain_id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, created_at REAL NOT NULL);
+    CREATE TABLE containers (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, digest TEXT NOT NULL,
+        runtime TEXT NOT NULL, options TEXT NOT NULL, command TEXT NOT NULL, labels TEXT NOT NULL,
+        keep INTEGER NOT NULL, status TEXT NOT NULL,
+        pid INTEGER, exit_code INTEGER, created_at REAL NOT NULL, started_at REAL, finished_at REAL);
+    CREATE TABLE leases (
+        container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE, boot_id TEXT NOT NULL,
+        pid INTEGER NOT NULL, start_time INTEGER NOT NULL, created_at REAL NOT NULL);
+    """,
+)
+
+
+class ImageRow(NamedTuple):
+    """A name in the store and what it points to: the digest of a manifest or of an index."""
+
+    name: str
+    digest: str
+    media_type: str
+    size_bytes: int
+    created_at: float
+
+    @property
+    def target(self) -> Descriptor:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size_bytes}
+
+
+class ContainerRow(NamedTuple):
+    """The record of a container.
+
+    ``status``: ``created`` until its process starts, then ``running``, then ``stopped``.  ``keep`` False: the run
+    that made it removes it at its end (``--rm``).  Times are seconds since the epoch.  ``options`` are the runtime's,
+    ``command`` the arguments of its process once the spec is built.
+    """
+
+    id: str
+    name: str
+    image: str
+    digest: str
+    runtime: str
+    options: Mapping[str, str] = NOTHING
+    command: Sequence[str] = ()
+    labels: Mapping[str, str] = NOTHING
+    keep: bool = True
+    status: str = "created"
+    pid: int | None = None
+    exit_code: int | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class Lease(NamedTuple):
+    """Who is at work on a container: identity of a process is its pid, start time and the boot it belongs to.
+
+    ``start_time`` is in clock ticks since boot (proc_pid_stat(5), field 22), 0 where the system does not tell.
+    """
+
+    container_id: str
+    boot_id: str
+    pid: int
+    start_time: int
+
+
+class Metadata:
+    """One connection to the database at ``path``, which is made when it does not exist.
+
+    Raises:
+        PermissionDenied: the file or its directory may not be read or written.
+        FailedPrecondition: a newer prun made it.
+        DataLoss: it is no database, or a damaged one.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with self._translated():
+            self._db = _connect(path)
+            self._migrate()
+
+    def close(self) -> None:
+        """Close the connection; the object is of no use afterwards."""
+        self._db.close()
+
+    # Images
+
+    def image(self, name: str) -> ImageRow | None:
+        """Return the image of exactly this canonical name."""
+        row = self._one("SELECT name, digest, media_type, size_bytes, created_at FROM images WHERE name = ?", name)
+        return ImageRow(*row) if row else None
+
+    def images(self) -> list[ImageRow]:
+        """Return all images, the newest first."""
+        rows = self._all(
+            "SELECT name, digest, media_type, size_bytes, created_at FROM images ORDER BY created_at DESC, name"
+        )
+        return [ImageRow(*row) for row in rows]
+
+    def put_image(self, row: ImageRow) -> None:
+        """Let the name point to the target; what it pointed to before keeps its other names only."""
+        self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", *row)
+
+    def drop_image(self, name: str) -> None:
+        """Forget the name."""
+        self._run("DELETE FROM images WHERE name = ?", name)
+
+    # Snapshots (prun.rootfs.snapshots.SnapshotIndex)
+
+    def snapshot_of(self, chain_id: str) -> int | None:
+        """Return the number of the directory that holds the chain's top layer."""
+        row = self._one("SELECT id FROM snapshots WHERE chain_id = ?", chain_id)
+        return int(row[0]) if row else None
+
+    def add_snapshot(self, chain_id: str, parent: str, size_bytes: int) -> int:
+        """Record a chain whose directory is complete, and return the number it shall have."""
+        sql = "INSERT INTO snapshots (chain_id, parent, size_bytes, created_at) VALUES (?, ?, ?, ?)"
+        with self._translated():
+            return int(self._db.execute(sql, (chain_id, parent, size_bytes, time.time())).lastrowid or 0)
+
+    def drop_snapshot(self, chain_id: str) -> None:
+        """Forget a chain."""
+        self._run("DELETE FROM snapshots WHERE chain_id = ?", chain_id)
+
+    def snapshots(self) -> list[tuple[int, str, str]]:
+        """Return number, chain ID and parent's chain ID (empty for the first layer) of every snapshot."""
+        rows = self._all("SELECT id, chain_id, parent FROM snapshots ORDER BY id")
+        return [(int(number), str(chain), str(parent)) for number, chain, parent in rows]
+
+    # Containers and leases
+
+    def add_container(self, row: ContainerRow, lease: Lease) -> None:
+        """Record a container together with the process that is at work on it.
+
+        Raises:
+            AlreadyExists: the id or the name is taken; the message says by which container.
+        """
+        with self.transaction():
+            taken = self._one(
+                "SELECT id, name, status FROM containers WHERE id IN (?1, ?2) OR name IN (?1, ?2)", row.id, row.name
+            )
+            if taken:
+                wanted = row.id if row.id in taken[:2] else row.name
+                raise AlreadyExists(
+                    f"the name {wanted!r} is in use by container {taken[0][:12]} ({taken[1]}, {taken[2]})",
+                    hint=f"remove it (prun rm {taken[1]}) or choose another name",
+                )
+            self._db.execute(
+                f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})",  # noqa: S608  the count of columns
+                [_column(value) for value in row],
+            )
+            self._db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (*lease, time.time()))
+
+    def update_container(self, container_id: str, **columns: object) -> None:
+        """Set columns of a container: those of ``ContainerRow``."""
+        names = [name for name in columns if name in ContainerRow._fields]
+        assignments = ", ".join(f"{name} = ?" for name in names)
+        self._run(
+            f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  names are those of ContainerRow
+            *(_column(columns[name]) for name in names),
+            container_id,
+        )
+
+    def drop_container(self, container_id: str) -> None:
+        """Forget a container and its lease."""
+        self._run("DELETE FROM containers WHERE id = ?", container_id)
+
+    def containers(self) -> list[ContainerRow]:
+        """Return all containers, the newest first."""
+        rows = self._all(f"SELECT {', '.join(ContainerRow._fields)} FROM containers ORDER BY created_at DESC")  # noqa: S608
+        return [_container(row) for row in rows]
+
+    def leases(self) -> list[Lease]:
+        """Return who is at work on what."""
+        return [Lease(*row) for row in self._all("SELECT container_id, boot_id, pid, start_time FROM leases")]
+
+    def take_lease(self, old: Lease, new: Lease) -> bool:
+        """Replace a lease whose owner is dead; False when another process was quicker."""
+        sql = (
+            "UPDATE leases SET boot_id = ?, pid = ?, start_time = ?"
+            " WHERE container_id = ? AND pid = ? AND start_time = ?"
+        )
+        with self._translated():
+            done = self._db.execute(
+                sql, (new.boot_id, new.pid, new.start_time, old.container_id, old.pid, old.start_time)
+            )
+            return done.rowcount == 1
+
+    def drop_lease(self, container_id: str) -> None:
+        """Nobody is at work on the container any more."""
+        self._run("DELETE FROM leases WHERE container_id = ?", container_id)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Hold the write lock; roll back when the block raises."""
+        with self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _migrate(self) -> None:
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(MIGRATIONS):
+            raise FailedPrecondition(
+                f"database {self._path} has schema version {version}, this prun knows {len(MIGRATIONS)}",
+                hint="use the newer prun that made it, or another --root",
+            )
+        if version == len(MIGRATIONS):
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")
+        with self.transaction():
+            # Another process may have been quicker: look again, now that the lock is ours.
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            for script in MIGRATIONS[version:]:
+                for statement in filter(None, map(str.strip, script.split(";"))):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        with self._translated():
+            row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+            return row
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._translated():
+            return self._db.execute(sql).fetchall()
+
+    def _run(self, sql: str, *values: object) -> None:
+        with self._translated():
+            self._db.execute(sql, values)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours, naming the file."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "readonly" in str(error) or "unable to open" in str(error):
+                raise PermissionDenied(
+                    f"database {self._path} cannot be opened for writing: {error}",
+                    hint="run prun as its owner (with sudo for the system's store) or choose another --root",
+                ) from error
+            raise Unavailable(f"database {self._path}: {error}", hint="prun system check") from error
+        except sqlite3.DatabaseError as error:
+            raise DataLoss(
+                f"database {self._path} is damaged: {error}", hint="move it away; images can be loaded again"
+            ) from error
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    try:
+        # Made by us, not by SQLite: the mode must not depend on the umask.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise PermissionDenied(
+            f"database {path} cannot be opened: {error.strerror}",
+            hint="run prun as its owner (with sudo for the system's store) or choose another --root",
+        ) from error
+    db = sqlite3.connect(path, timeout=20.0, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def _column(value: object) -> object:
+    return value if value is None or isinstance(value, (str, int, float)) else json.dumps(_plain(value))
+
+
+def _plain(value: object) -> object:
+    from collections.abc import Mapping as AnyMapping
+
+    return dict(value) if isinstance(value, AnyMapping) else value
+
+
+def _container(row: Sequence[object]) -> ContainerRow:
+    values = dict(zip(ContainerRow._fields, row, strict=True))
+    for name in ("options", "command", "labels"):
+        values[name] = json.loads(str(values[name]))
+    values["keep"] = bool(values["keep"])
+    return ContainerRow(**values)  # type: ignore[arg-type]  # the columns are those of the schema

@@ -1,0 +1,163 @@
+"""Run one container: resolve, prepare, build the spec, create, start, wait, delete.
+
+Each step is one hook (``prun.hookspecs``).  Whatever a step opens is closed in reverse order when the container ends,
+when a step fails, on Ctrl-C and on SIGTERM; what a SIGKILL leaves, ``prun.recovery`` finds.
+
+Lifecycle: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.errors import FailedPrecondition, InvalidArgument, PrunError
+from prun.recovery import recover
+from prun.spec import apply, with_mounts
+from prun.state import Store
+from prun.types import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prun.plugins import Hooks
+    from prun.signals import ForwardedSignals
+    from prun.spec.document import Spec
+    from prun.types import ExitStatus, Image, Rootfs, RunRequest, RuntimeInfo, Stage, Task
+
+
+class Outcome(NamedTuple):
+    """How a run ended; ``stdout`` and ``stderr`` are empty unless the request asked to capture them."""
+
+    status: ExitStatus
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = None) -> Outcome:
+    """Run a container to its end and say how it ended.
+
+    ``signals``, already entered, sends what arrives to the container's process once there is one.
+
+    Raises:
+        PrunError: of the class that fits, with the stage and the plugin at fault.
+    """
+    request = request._replace(two_step=request.two_step or hooks.two_step)
+    info = usable_runtime(request, hooks)
+    request = request._replace(view_only=not info.executes)
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(request.root, request.state))
+        recover(store)
+        container = stack.enter_context(store.container(request))
+
+        with store.using_images():
+            with at("resolve"):
+                image = hooks.resolve_image(request, request.platform or info.platforms[0])
+                hooks.event(Event(request.id, "resolved", image.digest))
+            container.resolved(image)
+            with at("prepare"):
+                rootfs = stack.enter_context(hooks.prepare_rootfs(request, image, container.bundle))
+                hooks.event(Event(request.id, "prepared", rootfs.path))
+
+        with at("spec"):
+            spec = build_spec(request, image, rootfs, hooks)
+            write_config(container.bundle, spec)
+            hooks.event(Event(request.id, "built", spec))
+
+        with at("console"):
+            console = stack.enter_context(hooks.open_console(request, spec))
+        with at("create"):
+            task = hooks.create_task(request, container.bundle, spec, console)
+            stack.callback(_delete, task, request, hooks)
+            hooks.event(Event(request.id, "created", task.pid))
+
+        if signals is not None:
+            signals.to(task)
+        with console.attach(task):
+            with at("start"):
+                task.start()
+            container.started(task.pid, spec["process"].get("args", []))
+            hooks.event(Event(request.id, "started", task.pid))
+            with at("wait"):
+                status = _wait(task)
+        container.exited(status)
+        hooks.event(Event(request.id, "exited", status.code))
+        return Outcome(status, *console.output())
+
+
+def plan(request: RunRequest, hooks: Hooks) -> Spec:
+    """Return the finished spec of a run; nothing is unpacked, mounted, created or executed."""
+    request = request._replace(view_only=True)
+    info = hooks.describe_runtime()
+    check_options(request, info)
+    with at("resolve"):
+        image = hooks.resolve_image(request, request.platform or info.platforms[0])
+    with at("prepare"), hooks.prepare_rootfs(request, image, "") as rootfs, at("spec"):
+        return build_spec(request, image, rootfs, hooks)
+
+
+def usable_runtime(request: RunRequest, hooks: Hooks) -> RuntimeInfo:
+    """Return the runtime's description.
+
+    Raises:
+        FailedPrecondition: it cannot run on this machine.
+        InvalidArgument: it does not know an option of the request.
+    """
+    info = hooks.describe_runtime()
+    check_options(request, info)
+    if info.unavailable:
+        raise FailedPrecondition(f"runtime {info.name} cannot run here: {info.unavailable}", hint=info.remedy)
+    return info
+
+
+def check_options(request: RunRequest, info: RuntimeInfo) -> None:
+    """Refuse options that the runtime does not know: none is accepted and ignored."""
+    for key in request.options:
+        if key not in info.options:
+            known = ", ".join(sorted(info.options)) or "none"
+            raise InvalidArgument(f"runtime {info.name} has no option {key!r}", hint=f"it knows: {known}")
+
+
+def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> Spec:
+    """Build the spec: everyone's options in order, then everyone's mounts, then everyone's checks.
+
+    Raises:
+        InvalidArgument: the finished spec has problems; the message lists all of them.
+    """
+    spec = apply({}, hooks.spec_opts(request, image, rootfs))
+    apply(spec, [with_mounts(hooks.mounts(request, image))])
+    if problems := hooks.check_spec(request, spec):
+        raise InvalidArgument("; ".join(str(problem) for problem in problems))
+    return spec
+
+
+def write_config(bundle: str, spec: Spec) -> None:
+    """Write ``config.json`` into a bundle (bundle.md)."""
+    path = os.path.join(bundle, "config.json")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(json.dumps(spec))
+
+
+@contextmanager
+def at(stage: Stage) -> Iterator[None]:
+    """Let errors say at which step they happened."""
+    try:
+        yield
+    except PrunError as error:
+        error.stage = error.stage or stage
+        raise
+
+
+def _wait(task: Task) -> ExitStatus:
+    status = None
+    while status is None:
+        status = task.wait()
+    return status
+
+
+def _delete(task: Task, request: RunRequest, hooks: Hooks) -> None:
+    with at("delete"):
+        task.delete()
+        hooks.event(Event(request.id, "deleted"))

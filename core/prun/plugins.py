@@ -1,0 +1,275 @@
+"""Register the tiers of plugins and call their hooks, with types.
+
+This is the only module that touches ``pm.hook``: pluggy checks the names of a hook's arguments but not their types,
+so each call here says what comes back.  The order of plugins is decided in ``register`` and in ``Hooks._all``, and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from pluggy import PluginManager, PluginValidationError
+
+from prun import hookspecs
+from prun.errors import InvalidArgument, NotFound, PluginError, PrunError, Unimplemented
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+
+    from prun.discovery import EntryPoint
+    from prun.spec import SpecOpt
+    from prun.spec.document import Spec
+    from prun.types import (
+        Console,
+        Event,
+        Image,
+        Mount,
+        Platform,
+        Problem,
+        Rootfs,
+        RunRequest,
+        RuntimeInfo,
+        Task,
+    )
+    from prun.types import Container as ContainerRecord
+
+T = TypeVar("T")
+
+RUNTIMES, ENGINES, PLUGINS = "prun.runtimes", "prun.engines", "prun.plugins"
+
+
+class Hooks:
+    """Typed calls of every hook of the registered plugins; made by ``load``, or by ``of`` from objects at hand."""
+
+    def __init__(self, pm: PluginManager) -> None:
+        self._pm = pm
+        #: A plugin acts between create and start, so that the runtime may not do both in one call.
+        self.two_step = any(getattr(plugin, "prun_two_step", False) for plugin in pm.get_plugins())
+
+    @classmethod
+    def of(cls, *, runtime: object, engine: object = None, plugins: Mapping[str, object] | None = None) -> Hooks:
+        """Put the runtime, the engine and the plugins between the built-in tiers.
+
+        Raises:
+            PluginError: one implements a hook or an argument that does not exist, or their order is contradictory.
+        """
+        from prun.builtin import defaults, flags
+
+        pm = PluginManager("prun")
+        pm.add_hookspecs(hookspecs)
+        tiers = [("defaults", defaults), ("runtime", runtime), ("engine", engine), *ordered(plugins or {})]
+        for name, plugin in (*tiers, ("flags", flags)):
+            if plugin is not None:
+                register(pm, plugin, name)
+        try:
+            pm.check_pending()
+        except PluginValidationError as error:
+            raise PluginError(_one_line(error), plugin=getattr(error.plugin, "__name__", "")) from error
+        if os.environ.get("PRUN_TRACE_HOOKS") == "1":
+            from prun.trace import trace_hooks
+
+            trace_hooks(pm)
+        return cls(pm)
+
+    def names(self) -> list[str]:
+        """Return the names of the registered plugins, from general to specific."""
+        return [name for name, _ in self._pm.list_name_plugin()]
+
+    def describe_runtime(self) -> RuntimeInfo:
+        return self._first("prun_describe_runtime")
+
+    def resolve_image(self, request: RunRequest, platform: Platform) -> Image:
+        return self._first("prun_resolve_image", request=request, platform=platform)
+
+    def prepare_rootfs(self, request: RunRequest, image: Image, bundle: str) -> Rootfs:
+        return self._first("prun_prepare_rootfs", request=request, image=image, bundle=bundle)
+
+    def spec_opts(self, request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
+        return self._all("prun_spec_opts", request=request, image=image, rootfs=rootfs)
+
+    def mounts(self, request: RunRequest, image: Image) -> list[Mount]:
+        return self._all("prun_mounts", request=request, image=image)
+
+    def check_spec(self, request: RunRequest, spec: Spec) -> list[Problem]:
+        return self._all("prun_check_spec", request=request, spec=spec)
+
+    def open_console(self, request: RunRequest, spec: Spec) -> Console:
+        return self._first("prun_open_console", request=request, spec=spec)
+
+    def create_task(self, request: RunRequest, bundle: str, spec: Spec, console: Console) -> Task:
+        return self._first("prun_create_task", request=request, bundle=bundle, spec=spec, console=console)
+
+    def load_task(self, container: ContainerRecord) -> Task:
+        return self._first("prun_load_task", container=container)
+
+    def event(self, event: Event) -> None:
+        self._call("prun_event", event=event)
+
+    # The answers below are of the types that hookspecs.py states; pluggy itself knows none (pluggy #191).
+
+    def _first(self, name: str, **arguments: object) -> T:  # type: ignore[type-var]
+        answer: T | None = self._call(name, **arguments)
+        if answer is None:
+            raise Unimplemented(f"no plugin answers {name}", hint=f"registered: {', '.join(self.names())}")
+        return answer
+
+    def _all(self, name: str, **arguments: object) -> list[T]:
+        """Join everyone's answers: pluggy asks the most specific first, and the last word shall be theirs."""
+        answers: list[list[T]] = self._call(name, **arguments)
+        for answer in answers:
+            if not isinstance(answer, list):
+                raise PluginError(f"{name} answered {answer!r}, not a list")
+        return [item for answer in reversed(answers) for item in answer]
+
+    def _call(self, name: str, **arguments: object) -> T:  # type: ignore[type-var]
+        try:
+            answer: T = getattr(self._pm.hook, name)(**arguments)
+        except PrunError as error:
+            error.plugin = error.plugin or self._culprit(name, error)
+            raise
+        except Exception as error:
+            plugin = self._culprit(name, error)
+            raise PluginError(
+                f"{name} failed: {type(error).__name__}: {_one_line(error)}",
+                hint=f"report it to the author of {plugin!r}, or leave it out (--plugins)" if plugin else "",
+                plugin=plugin,
+            ) from error
+        return answer
+
+    def _culprit(self, name: str, error: BaseException) -> str:
+        """Name the plugin whose hookimpl the error passed through last; pluggy does not say."""
+        plugins = {}
+        for impl in getattr(self._pm.hook, name).get_hookimpls():
+            function = getattr(impl.function, "__wrapped__", impl.function)
+            plugins[getattr(function, "__func__", function).__code__] = impl.plugin_name
+        found, frame = "", error.__traceback__
+        while frame is not None:
+            found = plugins.get(frame.tb_frame.f_code, found)
+            frame = frame.tb_next
+        return found
+
+
+def load(
+    runtime: str,
+    *,
+    engine: str = "embedded",
+    only: Sequence[str] | None = None,
+    without: Container[str] = (),
+    tolerated: Iterable[str] = (),
+    warn: Callable[[str], None] | None = None,
+) -> Hooks:
+    """Import one runtime, one engine and every plugin but those in ``without``, or only those named in ``only``.
+
+    ``tolerated`` plugins (``on_error = "warn"``) that do not load are told to ``warn`` and left out; every other
+    failure stops the run, since a policy that is silently missing would fail open.
+
+    Raises:
+        NotFound: no installed distribution offers that runtime, engine or plugin.
+        PluginError: a module did not import, or implements an unknown hook or argument.
+    """
+    from prun import discovery
+
+    plugins = {}
+    for name, entry in _chosen(discovery.entry_points(PLUGINS), only, without).items():
+        try:
+            plugins[name] = _import(entry)
+        except PluginError as error:
+            if name not in tolerated or warn is None:
+                raise
+            warn(f"plugin {name} is left out: {error}")
+    return Hooks.of(
+        runtime=_import(_named("runtime", runtime, discovery.entry_points(RUNTIMES))),
+        engine=_import(_named("engine", engine, discovery.entry_points(ENGINES))),
+        plugins=plugins,
+    )
+
+
+def register(pm: PluginManager, plugin: object, tier: str) -> None:
+    """Register one plugin under its module's name, or under that of its tier."""
+    name = tier if tier not in ("runtime", "engine") else f"{tier} {getattr(plugin, '__name__', type(plugin).__name__)}"
+    try:
+        pm.register(plugin, name)
+    except (PluginValidationError, ValueError) as error:
+        raise PluginError(f"plugin {name!r} cannot be registered: {_one_line(error)}", plugin=name) from error
+
+
+def ordered(plugins: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Sort plugins by name, and by what they say in ``prun_before`` and ``prun_after``.
+
+    Raises:
+        PluginError: the wishes contradict each other, or name a plugin that is not there.
+    """
+    wishes: dict[str, set[str]] = {name: set() for name in sorted(plugins)}
+    for name, plugin in plugins.items():
+        for other in getattr(plugin, "prun_after", ()):
+            wishes[name].add(_known(other, name, wishes))
+        for other in getattr(plugin, "prun_before", ()):
+            wishes[_known(other, name, wishes)].add(name)
+    result: list[tuple[str, object]] = []
+    while wishes:
+        ready = [name for name, after in wishes.items() if not after & wishes.keys()]
+        if not ready:
+            raise PluginError(f"plugins {', '.join(wishes)} want to come before each other: a cycle")
+        result.append((ready[0], plugins[ready[0]]))
+        del wishes[ready[0]]
+    return result
+
+
+def _known(other: str, name: str, wishes: Mapping[str, object]) -> str:
+    if other not in wishes:
+        raise PluginError(f"plugin {name!r} wants to be ordered by {other!r}, which is not loaded", plugin=name)
+    return other
+
+
+def _chosen(
+    found: Mapping[str, EntryPoint], only: Sequence[str] | None, without: Container[str]
+) -> Mapping[str, EntryPoint]:
+    if only is None:
+        return {name: entry for name, entry in found.items() if name not in without}
+    return {name: _named("plugin", name, found) for name in only}
+
+
+def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:
+    if name not in found:
+        installed = ", ".join(sorted(found)) or "none"
+        raise NotFound(f"no {kind} is called {name!r}", hint=f"installed: {installed} (prun plugins)")
+    return found[name]
+
+
+def _import(entry: EntryPoint) -> object:
+    """Import a plugin; as root only from a place that no other user can change."""
+    from prun import discovery
+
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and entry.path:
+        ours = os.stat(os.path.dirname(__file__)).st_uid
+        info = os.stat(entry.path)
+        if info.st_uid not in (0, ours) or (info.st_mode & 0o022 and info.st_uid != ours):
+            raise PluginError(
+                f"plugin {entry.name!r} of {entry.distribution} is not loaded as root: {entry.path} may be changed "
+                f"by uid {info.st_uid} or its group",
+                hint="install it into root's own environment",
+                plugin=entry.name,
+            )
+    return discovery.load(entry)
+
+
+def names_of(value: str | None) -> list[str] | None:
+    """Read ``--plugins`` or ``PRUN_PLUGINS``: names separated by commas, ``none`` for none, empty for all.
+
+    Raises:
+        InvalidArgument: a name is empty.
+    """
+    if not value:
+        return None
+    if value == "none":
+        return []
+    names = [name.strip() for name in value.split(",")]
+    if "" in names:
+        raise InvalidArgument(f"plugins {value!r} names an empty one", hint="NAME,NAME,... or none")
+    return names
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Root file systems: layers, snapshots, safe looks into them."""

@@ -1,0 +1,198 @@
+"""Copy and remove whole trees, owners, links and all, through open directories only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+from prun.errors import InvalidArgument
+from prun.rootfs.tree import MAX_DEPTH, OPEN_DIRECTORY
+
+_FICLONE = 0x40049409  # ioctl_ficlonerange(2)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPY_BYTES = 1 << 30
+_NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
+
+
+class _Copy(NamedTuple):
+    """Where the first of several hard links went: the descriptor of its directory's tree, and its path."""
+
+    root_fd: int
+    links: dict[tuple[int, int], str]
+
+
+def is_kept_xattr(name: bytes) -> bool:
+    """Whether the extended attribute belongs to the image: others are the host's or overlayfs's own."""
+    return name == b"security.capability" or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
+
+
+def copy_attributes(source_fd: int, target_fd: int) -> None:
+    """Give ``target_fd`` the owner, mode, extended attributes and times of ``source_fd``, overlayfs's own left out."""
+    found = os.fstat(source_fd)
+    os.fchown(target_fd, found.st_uid, found.st_gid)
+    os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
+    for name in os.listxattr(source_fd):
+        if is_kept_xattr(os.fsencode(name)):
+            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
+    os.utime(target_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy what is in the directory ``source`` into the empty directory ``target``, and its attributes.
+
+    Blocks are shared where the file system can (reflink).  ``source`` must hold still.
+
+    Raises:
+        OSError: as the system calls.
+    """
+    source_fd = os.open(source, OPEN_DIRECTORY)
+    target_fd = os.open(target, OPEN_DIRECTORY)
+    try:
+        _copy_directory(source_fd, target_fd, "", 0, _Copy(target_fd, {}))
+    finally:
+        os.close(source_fd)
+        os.close(target_fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove the directory ``path`` and everything below it; missing is fine.
+
+    Any depth: a container can nest directories deeper than a stack or a path name goes, so each subdirectory is moved
+    up into ``path`` before it is emptied.
+
+    Raises:
+        OSError: as the system calls.
+    """
+    try:
+        top = os.open(path, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return
+    prefix = os.urandom(8).hex()  # no name below is like it
+    moved = 0
+    try:
+        pending = _unlink_files(top)
+        while pending:
+            name = pending.pop()
+            directory = os.open(name, OPEN_DIRECTORY, dir_fd=top)
+            try:
+                for child in _unlink_files(directory):
+                    moved += 1
+                    pending.append(f"{prefix}-{moved}")
+                    os.rename(child, pending[-1], src_dir_fd=directory, dst_dir_fd=top)
+            finally:
+                os.close(directory)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _unlink_files(directory: int) -> list[str]:
+    """Remove all but subdirectories from ``directory`` and return those."""
+    subdirectories = []
+    with os.scandir(directory) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                subdirectories.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=directory)
+    return subdirectories
+
+
+def _copy_directory(source: int, target: int, path: str, depth: int, copy: _Copy) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidArgument(f"directory {path!r} is more than {MAX_DEPTH} levels deep")
+    for name in os.listdir(source):
+        child = f"{path}/{name}" if path else name
+        found = os.lstat(name, dir_fd=source)
+        if not stat.S_ISDIR(found.st_mode):
+            _copy_file(source, target, name, child, found, copy)
+            continue
+        os.mkdir(name, 0o700, dir_fd=target)
+        new_source = os.open(name, OPEN_DIRECTORY, dir_fd=source)
+        new_target = os.open(name, OPEN_DIRECTORY, dir_fd=target)
+        try:
+            _copy_directory(new_source, new_target, child, depth + 1, copy)
+        finally:
+            os.close(new_source)
+            os.close(new_target)
+    copy_attributes(source, target)
+
+
+def _copy_file(source: int, target: int, name: str, path: str, found: os.stat_result, copy: _Copy) -> None:
+    """Copy what is no directory; the second of several hard links becomes a link to the first."""
+    if found.st_nlink > 1:
+        first = copy.links.setdefault((found.st_dev, found.st_ino), path)
+        if first != path:
+            os.link(first, name, src_dir_fd=copy.root_fd, dst_dir_fd=target, follow_symlinks=False)
+            return
+    if stat.S_ISREG(found.st_mode):
+        _copy_regular(source, target, name, found.st_size)
+        return
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+    else:
+        os.mknod(name, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev, dir_fd=target)
+    os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
+    if not stat.S_ISLNK(found.st_mode):
+        set_mode(target, os.fsencode(name), stat.S_IMODE(found.st_mode))
+    os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+
+def set_mode(directory: int, name: bytes, mode: int) -> None:
+    """Set the mode of a device or FIFO without opening it and without following a link."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", mode)
+    finally:
+        os.close(handle)
+
+
+def _copy_regular(source: int, target: int, name: str, size_bytes: int) -> None:
+    read_fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    write_fd = os.open(name, _CREATE, 0o600, dir_fd=target)
+    try:
+        if size_bytes:
+            _copy_data(read_fd, write_fd, size_bytes)
+        copy_attributes(read_fd, write_fd)
+    finally:
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def _copy_data(source: int, target: int, size_bytes: int) -> None:
+    """Share the blocks where possible, else copy what is no hole."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+        return
+    except OSError as error:
+        if error.errno not in (*_NO_RANGE, errno.ENOTTY):
+            raise
+    os.ftruncate(target, size_bytes)
+    at = 0
+    while at < size_bytes:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            raise
+        at = os.lseek(source, start, os.SEEK_HOLE)
+        _copy_range(source, target, start, at)
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            copied = os.copy_file_range(source, target, min(end - start, _COPY_BYTES), start, start)
+        except OSError as error:
+            if error.errno not in _NO_RANGE:
+                raise
+            copied = os.pwrite(target, os.pread(source, min(end - start, 1 << 20), start), start)
+        if not copied:
+            return  # truncated meanwhile
+        start += copied

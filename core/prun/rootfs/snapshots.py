@@ -1,0 +1,390 @@
+"""Snapshots: one directory for each layer of each image, unpacked once, and one for each container.
+
+    <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs
+    <path>/active/<key>/        a container's: ``fs``, ``work`` and ``chain``, a link whose text is its chain ID
+    <path>/new-*                being made, locked by its owner; without a lock it is a leftover
+    <path>/locks/               one lock for each chain ID that is being unpacked
+    <path>/driver               a link whose text says what was found to work here
+
+A snapshot is made under a temporary name, written to disk, given its row in the metadata and renamed, in this order:
+a row without a directory counts as missing and is made again, a directory without a row is a leftover.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PrunError
+from prun.rootfs import mount
+from prun.rootfs.claims import claimed, is_unclaimed, locked, remove_directory, temporary_directory
+from prun.rootfs.failures import translated
+from prun.types import Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from prun.types import Layer
+
+Driver = Literal["auto", "overlayfs", "copy"]
+_DIRECTORY = {"overlayfs": "fs", "copy": "tree"}
+
+
+class SnapshotIndex(Protocol):
+    """What the metadata knows of snapshots; ``parent`` is the chain ID below, empty for the lowest layer."""
+
+    def snapshot_of(self, chain_id: str) -> int | None: ...
+    def add_snapshot(self, chain_id: str, parent: str, size_bytes: int) -> int: ...
+    def drop_snapshot(self, chain_id: str) -> None: ...
+    def snapshots(self) -> list[tuple[int, str, str]]: ...
+
+
+class _Fresh(NamedTuple):
+    """A layer that is unpacked and not committed yet."""
+
+    chain_id: str
+    parent: str
+    directory: str
+    size_bytes: int
+
+
+class Snapshots:
+    """The snapshots below ``path``, shared by all processes that use the same ``path`` and ``metadata``.
+
+    ``driver`` ``auto`` takes overlayfs where a trial of it works and whole copies elsewhere.  Nothing is created
+    before the first ``unpack`` or ``prepare``.  Both need root.
+    """
+
+    def __init__(self, path: str, metadata: SnapshotIndex, driver: Driver = "auto") -> None:
+        if driver not in ("auto", "overlayfs", "copy"):
+            raise InvalidArgument(f"snapshotter {driver!r} is not known", hint="auto, overlayfs or copy")
+        self.path = os.path.abspath(path)
+        self._metadata = metadata
+        self._wanted = driver
+
+    def unpack(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO]) -> str:
+        """Unpack the layers that are missing and return the chain ID of all, empty where there are no layers.
+
+        ``open_blob`` opens a blob by its digest.  Any number of processes may ask at once: one unpacks, the others
+        wait.  After an error, none of the layers that were missing is kept.
+
+        Raises: as ``layer.apply_layer``, and what ``open_blob`` raises.
+        """
+        from prun.image.identity import chain_ids
+
+        chains = chain_ids([layer.diff_id for layer in layers])
+        if all(self._directory_of(chain) for chain in chains):
+            return chains[-1] if chains else ""
+        with translated(lambda: f"snapshots in {self.path} cannot be made"):
+            self._make_directories()
+            with ExitStack() as stack:
+                fresh: list[_Fresh] = []
+                below: list[str] = []
+                for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
+                    directory = self._directory_of(chain)
+                    if not directory:
+                        stack.enter_context(self._locked(chain))
+                        directory = self._directory_of(chain)  # someone else may have been quicker
+                    if not directory:
+                        temporary = stack.enter_context(temporary_directory(self.path))
+                        made = self._apply(layer, open_blob, temporary, below)
+                        fresh.append(_Fresh(chain, parent, *made))
+                        directory = made[0]
+                    below.insert(0, directory)
+                if fresh:
+                    self._commit(fresh)
+        return chains[-1]
+
+    def prepare(self, key: str, chain_id: str) -> tuple[Mount, ...]:
+        """Make the container ``key`` a writable root over ``chain_id`` (empty: over nothing); return its mounts.
+
+        One that is there already is used as it is, unless it is of another image.
+
+        Raises:
+            NotFound: a layer of the image is not unpacked.
+            AlreadyExists: ``key`` is in use for another image.
+        """
+        active = self._active(key)
+        with translated(lambda: f"snapshot of container {key!r} cannot be made"):
+            if not os.path.isdir(active):
+                lower = self._lower(chain_id)
+                self._make_directories()
+                with temporary_directory(self.path) as temporary:
+                    self._fill_active(temporary, chain_id, lower)
+                    try:
+                        os.rename(temporary, active)
+                    except OSError:  # ENOTEMPTY or EEXIST: another process was quicker
+                        if not os.path.isdir(active):
+                            raise
+            if self._chain_of(key) != chain_id:
+                raise AlreadyExists(f"snapshot of container {key!r} exists and is of another image")
+        return self.mounts(key)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """Return how to mount the root of the container ``key``, as containerd's snapshotters do.
+
+        Raises:
+            NotFound: ``prepare`` was not called for it, or a layer is gone.
+        """
+        upper, work, lower = self._layout(key)
+        if not lower:
+            return (Mount("/", "bind", upper, ("rbind", "rw")),)
+        return (Mount("/", "overlay", "overlay", mount.overlay_options(lower, upper, work)),)
+
+    @contextmanager
+    def mounted(self, key: str, target: str) -> Iterator[str]:
+        """Mount the root of the container ``key`` at the directory ``target`` while the context lasts."""
+        upper, work, lower = self._layout(key)
+        if lower:
+            mount.mount_overlay(lower, upper, work, target)
+        else:
+            mount.bind(upper, target)
+        try:
+            yield target
+        finally:
+            mount.unmount(target)
+
+    def remove(self, key: str) -> None:
+        """Remove the root of the container ``key``; it must not be mounted.  None there: nothing to do."""
+        active = self._active(key)
+        if os.path.isdir(active):
+            with translated(lambda: f"snapshot of container {key!r} cannot be removed"):
+                self._discard(active)
+
+    def remove_chain(self, chain_id: str) -> None:
+        """Remove one layer's snapshot, row and directory.  None there: nothing to do.
+
+        Raises:
+            FailedPrecondition: another snapshot or a container stands on it.
+        """
+        number = self._metadata.snapshot_of(chain_id)
+        if number is None:
+            return
+        with translated(lambda: f"snapshot {chain_id} cannot be removed"):
+            self._make_directories()
+            with self._locked(chain_id):
+                if any(parent == chain_id for _, _, parent in self._metadata.snapshots()):
+                    raise FailedPrecondition(f"snapshot {chain_id} has another layer on top of it")
+                for key in self.keys():
+                    if self._chain_of(key) == chain_id:
+                        raise FailedPrecondition(f"snapshot {chain_id} is in use by container {key!r}")
+                self._metadata.drop_snapshot(chain_id)
+                self._discard(os.path.join(self.path, str(number)))
+
+    def keys(self) -> list[str]:
+        """Return the keys of all containers that have a root here."""
+        return _listed(os.path.join(self.path, "active"))
+
+    def leftovers(self) -> list[str]:
+        """Return the paths of what dead processes have left: half-made snapshots, directories without a row."""
+        return [path for path in self._candidates() if is_unclaimed(path)]
+
+    def clear_leftovers(self) -> list[str]:
+        """Remove the leftovers and return their paths."""
+        cleared = []
+        with translated(lambda: f"leftovers in {self.path} cannot be removed"):
+            for path in self._candidates():
+                with claimed(path) as ours:
+                    if ours:
+                        remove_directory(path)
+                        cleared.append(path)
+        return cleared
+
+    def _apply(
+        self, layer: Layer, open_blob: Callable[[str], BinaryIO], temporary: str, below: list[str]
+    ) -> tuple[str, int]:
+        """Unpack one layer over those ``below``; return its directory and size."""
+        from prun.rootfs.layer import apply_layer
+
+        fs, work = os.path.join(temporary, "fs"), os.path.join(temporary, "work")
+        _make_root(fs)
+        if not below:
+            root = os.open(fs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        elif self._driver() == "copy":
+            from prun.rootfs.copytree import copy_tree
+
+            copy_tree(below[0], fs)
+            root = os.open(fs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        else:
+            os.mkdir(work)
+            os.mkdir(os.path.join(temporary, "merged"))
+            _copy_root_attributes(below[0], fs)
+            root = mount.detached_overlay(below, fs, work, os.path.join(temporary, "merged"))
+        try:
+            with open_blob(layer.digest) as blob:
+                applied = apply_layer(blob, layer.media_type, layer.diff_id, root, merged=bool(below))
+        finally:
+            os.close(root)
+        return fs, applied.size_bytes
+
+    def _commit(self, fresh: list[_Fresh]) -> None:
+        """Make the layers durable and known, the lowest first."""
+        from prun.rootfs.syscalls import syncfs
+
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+        finally:
+            os.close(fd)
+        for chain_id, parent, directory, size_bytes in fresh:
+            number = self._metadata.snapshot_of(chain_id)
+            if number is None:
+                number = self._metadata.add_snapshot(chain_id, parent, size_bytes)
+            home = os.path.join(self.path, str(number))
+            os.makedirs(home, 0o700, exist_ok=True)
+            final = os.path.join(home, _DIRECTORY[self._driver()])
+            if os.path.lexists(final):  # of a row that had this number before
+                self._discard(final)
+            os.rename(directory, final)
+
+    def _fill_active(self, temporary: str, chain_id: str, lower: list[str]) -> None:
+        fs = os.path.join(temporary, "fs")
+        _make_root(fs)
+        os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
+        if not lower:
+            return
+        if self._driver() == "copy":
+            from prun.rootfs.copytree import copy_tree
+
+            copy_tree(lower[0], fs)
+        else:
+            os.mkdir(os.path.join(temporary, "work"))
+            _copy_root_attributes(lower[0], fs)
+
+    def _layout(self, key: str) -> tuple[str, str, list[str]]:
+        """Return upper, work and lower directories of a container; no lower ones for a plain directory."""
+        active = self._active(key)
+        chain_id = self._chain_of(key)
+        upper, work = os.path.join(active, "fs"), os.path.join(active, "work")
+        if not chain_id or not os.path.isdir(work):
+            return upper, "", []
+        return upper, work, self._lower(chain_id)
+
+    def _lower(self, chain_id: str) -> list[str]:
+        """Return the directories of ``chain_id`` and what it stands on, topmost first; one for a whole tree."""
+        if not chain_id:
+            return []
+        rows = {chain: (number, parent) for number, chain, parent in self._metadata.snapshots()}
+        name = _DIRECTORY[self._driver()]
+        found = []
+        chain = chain_id
+        while chain:
+            number, chain = rows.get(chain, (None, ""))
+            directory = os.path.join(self.path, str(number), name)
+            if number is None or not os.path.isdir(directory):
+                raise NotFound(f"snapshot {chain_id} is not unpacked, or a layer of it is gone")
+            found.append(directory)
+            if name == "tree":
+                break
+        return found
+
+    def _directory_of(self, chain_id: str) -> str:
+        """Return the directory of a snapshot that is there, else an empty string."""
+        number = self._metadata.snapshot_of(chain_id)
+        if number is None:
+            return ""
+        directory = os.path.join(self.path, str(number), _DIRECTORY[self._driver()])
+        return directory if os.path.isdir(directory) else ""
+
+    def _active(self, key: str) -> str:
+        if not key or key.startswith(".") or "/" in key or "\0" in key or len(key) > 200:
+            raise InvalidArgument(f"snapshot key {key!r} is no file name")
+        return os.path.join(self.path, "active", key)
+
+    def _chain_of(self, key: str) -> str:
+        try:
+            chain_id = os.readlink(os.path.join(self._active(key), "chain"))
+        except OSError as error:
+            raise NotFound(f"container {key!r} has no snapshot") from error
+        return "" if chain_id == "-" else chain_id
+
+    def _make_directories(self) -> None:
+        if not os.path.isdir(os.path.join(self.path, "locks")):
+            os.makedirs(self.path, 0o700, exist_ok=True)
+            os.chmod(self.path, 0o700)  # setuid programs of images are nobody's business (moby CVE-2021-41091)
+            os.makedirs(os.path.join(self.path, "active"), 0o700, exist_ok=True)
+            os.makedirs(os.path.join(self.path, "locks"), 0o700, exist_ok=True)
+
+    def _driver(self) -> str:
+        """Return what is in use; ``auto`` tries once and remembers."""
+        if self._wanted != "auto":
+            return self._wanted
+        mark = os.path.join(self.path, "driver")
+        try:
+            return os.readlink(mark)
+        except OSError:
+            pass
+        if not os.path.isdir(self.path):
+            return "overlayfs"  # nothing is here yet, so that nothing depends on the answer
+        self._wanted = "overlayfs" if self._overlay_works() else "copy"
+        try:
+            os.symlink(self._wanted, mark)
+        except FileExistsError:
+            self._wanted = "overlayfs" if os.readlink(mark) == "overlayfs" else "copy"
+        return self._wanted
+
+    def _overlay_works(self) -> bool:
+        """Whether a file of a lower layer can be removed through an overlay here."""
+        with temporary_directory(self.path) as temporary:
+            paths = [os.path.join(temporary, name) for name in ("lower", "fs", "work", "merged")]
+            for path in paths:
+                os.mkdir(path)
+            os.mkdir(os.path.join(paths[0], "file"))
+            try:
+                fd = mount.detached_overlay(paths[:1], *paths[1:])
+            except PrunError:
+                return False
+            try:
+                os.rmdir("file", dir_fd=fd)
+                os.mkdir("file", dir_fd=fd)
+            except OSError:
+                return False
+            finally:
+                os.close(fd)
+        return True
+
+    def _locked(self, chain_id: str) -> AbstractContextManager[None]:
+        return locked(os.path.join(self.path, "locks", chain_id.replace(":", "-")))
+
+    def _candidates(self) -> list[str]:
+        """Return temporary directories and those without a row; a row is always older than its directory."""
+        names = _listed(self.path)
+        numbers = {str(number) for number, _, _ in self._metadata.snapshots()}
+        return [
+            os.path.join(self.path, name)
+            for name in names
+            if name.startswith("new-") or (name.isdigit() and name not in numbers)
+        ]
+
+    def _discard(self, path: str) -> None:
+        """Move a directory out of sight, so that killing us leaves a leftover and not half a snapshot; remove it."""
+        with temporary_directory(self.path) as temporary:
+            os.rename(path, os.path.join(temporary, "fs"))
+
+
+def _make_root(path: str) -> None:
+    """Make the root of a file system: everyone may enter it, whatever the umask."""
+    os.mkdir(path)
+    os.chmod(path, 0o755)  # noqa: S103 its parents are 0700
+
+
+def _copy_root_attributes(source: str, target: str) -> None:
+    """An overlay's root has the attributes of its topmost layer's."""
+    from prun.rootfs.copytree import copy_attributes
+
+    fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target)]
+    try:
+        copy_attributes(*fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []

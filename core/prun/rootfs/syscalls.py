@@ -1,0 +1,103 @@
+"""System calls that Python's os module lacks, through ctypes, which is imported when the first one is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
+
+AT_FDCWD = -100
+CLONE_FS = 0x200
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+# The same number on every architecture: newer than the common table of system calls (asm-generic/unistd.h).
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2 = 428, 429, 430, 431, 432, 437
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_CLOEXEC = 1
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, name: str = "") -> int:
+    if result < 0:
+        import ctypes
+
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return result
+
+
+def _syscall(number: int, *args: object) -> int:
+    """Make the call with ints as longs, bytes as pointers and None as a null pointer."""
+    import ctypes
+
+    converted = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    return _checked(_libc().syscall(ctypes.c_long(number), *converted))
+
+
+def openat2(dir_fd: int, path: bytes, flags: int, resolve: int) -> int:
+    """Open ``path`` below ``dir_fd`` as ``resolve`` permits (openat2(2), Linux 5.6)."""
+    from struct import pack
+
+    how = pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    return _syscall(_OPENAT2, dir_fd, path, how, len(how))
+
+
+def syncfs(fd: int) -> None:
+    """Write everything of the file system of ``fd`` to its disk (syncfs(2))."""
+    _checked(_libc().syncfs(fd))
+
+
+def old_mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    """Mount ``source`` at ``target`` by mount(2)."""
+    import ctypes
+
+    words = [os.fsencode(word) for word in (source, target, kind, data)]
+    _checked(_libc().mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]), target)
+
+
+def umount(target: str, flags: int) -> None:
+    """Unmount by umount2(2)."""
+    _checked(_libc().umount2(os.fsencode(target), flags), target)
+
+
+def unshare(flags: int) -> None:
+    """Stop sharing what ``flags`` say, for this thread only (unshare(2))."""
+    _checked(_libc().unshare(flags))
+
+
+def make_mount(kind: str, options: list[tuple[str, str | None]]) -> int:
+    """Make a mount that is attached nowhere and return its root, a descriptor; closing it ends the mount.
+
+    An option of None is a flag.  One call an option: nothing has to fit into a page (fsopen(2), Linux 5.2).
+    """
+    context = _syscall(_FSOPEN, kind.encode(), _CLOEXEC)
+    try:
+        for key, value in options:
+            word = None if value is None else os.fsencode(value)
+            command = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
+            _syscall(_FSCONFIG, context, command, key.encode(), word, 0)
+        _syscall(_FSCONFIG, context, _FSCONFIG_CREATE, None, None, 0)
+        return _syscall(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
+
+
+def attach_mount(fd: int, target: str) -> None:
+    """Attach the mount of ``make_mount`` at ``target`` (move_mount(2))."""
+    _syscall(_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether the kernel, or a seccomp filter, does not know the call."""
+    return error.errno in (errno.ENOSYS, errno.EPERM)

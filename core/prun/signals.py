@@ -1,0 +1,64 @@
+"""Pass signals on to the container instead of ending prun, and let them end prun before there is one."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from prun.types import Task
+
+# What a user or a supervisor sends; not what the kernel says about prun itself (SIGCHLD, SIGPIPE, SIGSEGV, ...).
+NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGIO")
+
+
+class Interrupted(BaseException):
+    """A signal ended prun before the container's process was there to get it.
+
+    Not an ``Exception``, for the same reason as ``KeyboardInterrupt``: only the command line may catch it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by signal {number}")
+        self.exit_code = 128 + number
+
+
+class ForwardedSignals:
+    """While the context lasts, signals to prun become signals to a task: the one given to ``to``.
+
+    Before ``to``, a signal raises ``Interrupted`` so that everything opened so far is closed.  Afterwards the
+    handlers stay until the context ends, so that a second Ctrl-C does not break the clean-up.
+    """
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+        self._ending = False
+        self._before: dict[int, object] = {}
+
+    def to(self, task: Task) -> None:
+        """Send what arrives from now on to ``task``."""
+        self._task = task
+
+    def __enter__(self) -> Self:
+        for name in NAMES:
+            if number := getattr(signal, name, None):
+                self._before[number] = signal.signal(number, self._forward)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        if self._task is not None:
+            self._task.kill(number)
+        elif not self._ending and number not in _IGNORED_BY_DEFAULT:
+            self._ending = True
+            raise Interrupted(number)
+
+
+_IGNORED_BY_DEFAULT = frozenset(getattr(signal, name) for name in ("SIGCONT", "SIGIO") if hasattr(signal, name))

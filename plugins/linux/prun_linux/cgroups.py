@@ -1,0 +1,81 @@
+"""Control groups as the host has mounted them: which version, and what a dead container left in them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+MOUNT = "/sys/fs/cgroup"
+
+
+def mode() -> str:
+    """Return ``v2``, ``hybrid`` (v1 controllers beside a v2 tree), ``v1``, or an empty string where none is mounted."""
+    if os.path.exists(f"{MOUNT}/cgroup.controllers"):
+        return "v2"
+    if os.path.exists(f"{MOUNT}/unified/cgroup.controllers"):
+        return "hybrid"
+    return "v1" if any("cgroup" in kind for _, kind in _mounts()) else ""
+
+
+def split_controllers() -> bool:
+    """Tell whether the v2 tree of a hybrid machine has controllers: crun refuses to work then."""
+    try:
+        with open(f"{MOUNT}/unified/cgroup.controllers", encoding="ascii") as file:
+            return bool(file.read().strip())
+    except OSError:
+        return False
+
+
+def directories(cgroups_path: str) -> list[str]:
+    """Return the directories that exist for an absolute ``cgroupsPath``, in every hierarchy."""
+    paths = (mount + cgroups_path for mount, kind in _mounts() if kind in ("cgroup", "cgroup2"))
+    return [path for path in paths if os.path.isdir(path)]
+
+
+def remove(cgroups_path: str, timeout_s: float = 5.0) -> list[str]:
+    """Kill what is in a container's cgroups and remove them; return those that could not be removed in time.
+
+    A process that dies stays in its cgroup until it is reaped, so the kernel may need to be asked again.
+    """
+    deadline = time.monotonic() + timeout_s
+    while left := [path for path in directories(cgroups_path) if not _remove(path)]:
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(0.005)
+    return []
+
+
+def _remove(path: str) -> bool:
+    for directory, _, _ in os.walk(path, topdown=False):
+        _kill(directory)
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
+def _kill(directory: str) -> None:
+    import signal
+
+    try:
+        with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+            pids = [int(line) for line in file]
+    except OSError:
+        return  # gone, or a threaded cgroup, which has no processes of its own
+    for pid in pids:
+        if pid <= 0:  # in a pid namespace that is not below ours; kill(2) would take 0 for our own group
+            continue
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """Return mount point and file system type of each mount (proc_pid_mountinfo(5))."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split(" - ", 1) for line in file]
+    return [(left.split()[4], right.split()[0]) for left, right in lines]

@@ -1,0 +1,127 @@
+"""Whether the container's command can be executed: a look before, and the runtime's words after.
+
+The runtime prints its errors on the container's own stderr; and when only the last execve fails, runc exits 1 as the
+command might have.  So the usual mistakes are found by looking into the root file system first, by the rules that
+the runtime follows itself: PATH for a name, the working directory for a relative path.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from posixpath import join, normpath
+from typing import TYPE_CHECKING
+
+from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, ResourceExhausted, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Protocol
+
+    from prun.spec.document import Spec, User
+    from prun.types import FileStat
+
+    class Root(Protocol):
+        """The part of ``prun.types.Rootfs`` that is needed here."""
+
+        def read(self, path: str, limit_bytes: int) -> bytes: ...
+        def stat(self, path: str) -> FileStat | None: ...
+
+
+SCRIPT_LIMIT_BYTES = 1 << 16
+INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
+
+_NOT_FOUND = re.compile(r'executable file .* not found|^exec: ".*": stat .*: no such file')
+_NOT_INVOCABLE = re.compile(r'^exec: ".*": |^open executable: |^exec container process ')
+
+
+def check_command(spec: Spec, root: Root) -> None:
+    """Look for the command in the root file system; where a mount hides the place, leave the answer to the runtime.
+
+    Raises:
+        CommandNotFound: it is not there.
+        CommandNotInvocable: it is a directory, has no x bit for the user, or its interpreter is missing.
+    """
+    process = spec.get("process", {})
+    command = process.get("args", [""])[0]
+    hidden = [mount["destination"] for mount in spec.get("mounts", [])]
+    for path in _places(command, spec):
+        if _is_below(path, hidden):
+            return
+        found = root.stat(path)
+        if found is None:
+            continue
+        if reason := _not_executable(found, process.get("user", {})):
+            if "/" not in command:
+                continue  # execvp(3) goes on with the next directory of PATH
+            raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
+        _check_interpreter(command, path, root, hidden)
+        return
+    if not _has_foreign_mounts(spec):  # else a link may lead into one, where there is nothing to be seen yet
+        raise _not_found(command)
+
+
+def failed(words: str, command: str, runtime: str) -> PrunError:
+    """Return the error that fits what the OCI runtime said when it could not start ``command``."""
+    if _NOT_FOUND.search(words):
+        return _not_found(command)
+    if _NOT_INVOCABLE.search(words):
+        return CommandNotInvocable(f"command {command!r} cannot be executed: {words}")
+    return Unavailable(f"{runtime} could not start the container: {words}")
+
+
+def _not_found(command: str) -> CommandNotFound:
+    where = "in the container" if "/" in command else "in the container's PATH"
+    return CommandNotFound(f"command {command!r} is not {where}")
+
+
+def _places(command: str, spec: Spec) -> Iterator[str]:
+    """Yield where the command may be, in order; nothing when the spec does not say where to look."""
+    process = spec.get("process", {})
+    cwd = process.get("cwd", "/")
+    if "/" in command:
+        yield normpath(join(cwd, command))
+        return
+    path = next((entry[5:] for entry in process.get("env", []) if entry.startswith("PATH=")), "")
+    for directory in path.split(":"):
+        yield normpath(join(cwd, directory, command))
+
+
+def _is_below(path: str, directories: list[str]) -> bool:
+    return any(path == directory or path.startswith(directory.rstrip("/") + "/") for directory in directories)
+
+
+def _has_foreign_mounts(spec: Spec) -> bool:
+    """Tell whether there are mounts besides the kernel's file systems and the files in /etc."""
+    return any(
+        mount.get("type") == "bind" and not mount["destination"].startswith("/etc/") for mount in spec.get("mounts", [])
+    )
+
+
+def _not_executable(found: FileStat, user: User) -> str:
+    if stat.S_ISDIR(found.mode):
+        return "it is a directory"
+    if not stat.S_ISREG(found.mode):
+        return "it is no regular file"
+    uid, groups = user.get("uid", 0), {user.get("gid", 0), *user.get("additionalGids", ())}
+    if uid == 0:
+        allowed = found.mode & 0o111
+    elif uid == found.uid:
+        allowed = found.mode & 0o100
+    else:
+        allowed = found.mode & (0o010 if found.gid in groups else 0o001)
+    return "" if allowed else f"permission denied (mode {stat.S_IMODE(found.mode):04o}, uid {uid})"
+
+
+def _check_interpreter(command: str, path: str, root: Root, hidden: list[str]) -> None:
+    """Refuse a script whose ``#!`` names a file that is not there: execve(2) would say that the script is not."""
+    try:
+        head = root.read(path, SCRIPT_LIMIT_BYTES)
+    except ResourceExhausted:
+        return  # no script is that long, and no other program is worth reading whole
+    if not head.startswith(b"#!"):
+        return
+    words = head[2:INTERPRETER_LIMIT_BYTES].split(b"\n", 1)[0].split()
+    interpreter = words[0].decode("utf-8", "surrogateescape") if words else ""
+    if interpreter.startswith("/") and not _is_below(interpreter, hidden) and root.stat(interpreter) is None:
+        raise CommandNotInvocable(f"command {command!r} cannot be executed: its interpreter {interpreter!r} is missing")

@@ -1,0 +1,267 @@
+"""A container's process on this machine, made by an OCI runtime binary.
+
+Ordinarily one spawn does it all: ``RUNTIME run`` in the foreground, our child, whose exit status is the container's.
+With a terminal, or where a plugin acts between create and start, there are two calls, and the container's first
+process becomes our child: see ``TwoStepTask``.
+
+Lifecycle: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prun.errors import FailedPrecondition, PrunError
+from prun.types import ExitStatus
+from prun_linux import cgroups
+from prun_linux.command import check_command, failed
+from prun_linux.oci import OciRuntime, open_runtime
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from prun.spec.document import Spec
+    from prun.types import Console, RunRequest, Task
+
+END_TIMEOUT_S = 10.0
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
+# What a runtime process cannot pass on: the kernel acts on it at once, or the runtime needs it for itself.
+_NOT_FORWARDED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGURG, signal.SIGPIPE)
+
+
+def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) -> Task:
+    """Create the container of ``bundle``, or get ready to create it in ``start``.
+
+    Raises:
+        CommandNotFound, CommandNotInvocable: as a look into the root file system tells.
+        FailedPrecondition: the root file system is a trap, or the OCI runtime cannot work here.
+        Unavailable: the OCI runtime failed.
+    """
+    runtime = open_runtime(request.options.get("binary", ""), request.state)
+    launch = Launch(runtime, request.id, bundle, spec, console)
+    launch.check_root()
+    return TwoStepTask(launch) if request.two_step or console.socket else OneStepTask(launch)
+
+
+class Launch:
+    """What it takes to make one container: the runtime, the bundle, the spec, and the files the runtime writes."""
+
+    def __init__(self, runtime: OciRuntime, container_id: str, bundle: str, spec: Spec, console: Console) -> None:
+        self.runtime, self.id, self.bundle, self.spec, self.console = runtime, container_id, bundle, spec, console
+        self.command = spec.get("process", {}).get("args", [""])[0]
+        self.log = os.path.join(bundle, "log.json")
+        self.pid_file = os.path.join(bundle, "pid")
+
+    def check_root(self) -> None:
+        """Look into the root file system before a runtime, or the image's code, has been at work in it."""
+        from prun.rootfs.safepath import Root, real_directory_problems
+
+        path = os.path.join(self.bundle, self.spec.get("root", {}).get("path", "rootfs"))
+        if problems := real_directory_problems(path):
+            raise FailedPrecondition(f"root file system {path}: {'; '.join(problems)}", hint="make it a directory")
+        with Root(path) as root:
+            check_command(self.spec, root)
+
+    def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
+        """Call ``run`` or ``create`` for the bundle; only without a pty do our descriptors become the container's."""
+        console = self.console
+        return self.runtime.spawn(
+            [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *words, self.id],
+            log=self.log,
+            stdio=None if console.socket else (console.stdin, console.stdout, console.stderr),
+        )
+
+    def pid(self) -> int | None:
+        """Return the pid that the runtime has written, None before it has."""
+        try:
+            with open(self.pid_file, encoding="ascii") as file:
+                return int(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def failed(self, words: str) -> PrunError:
+        """Return the error for what the runtime said."""
+        return failed(words, self.command, self.runtime.name)
+
+    def forget(self) -> None:
+        """Remove what a runtime that failed or was killed has left."""
+        self.runtime.delete(self.id)
+        if path := self.spec.get("linux", {}).get("cgroupsPath", ""):
+            cgroups.remove(path)
+
+
+class OneStepTask:
+    """``RUNTIME run`` in the foreground: created and started by the same call, in ``start``.
+
+    A signal goes to the runtime's process, which passes it on.  In the first milliseconds, before the runtime
+    listens, the signal ends it instead: then there was no container yet, and the status is that of the signal.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._status: ExitStatus | None = None
+        self._error: PrunError | None = None
+        self._early: list[int] = []
+
+    @property
+    def pid(self) -> int | None:
+        return self._launch.pid() if self._process and not self._ended else None
+
+    def start(self) -> None:
+        if self._process:
+            raise FailedPrecondition(f"container {self._launch.id} has been started already")
+        process = self._launch.spawn("run")
+        self._pidfd = os.pidfd_open(process.pid)
+        self._process = process
+        for number in self._early:
+            self.kill(number)
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        if self._process is None:
+            raise FailedPrecondition(f"container {self._launch.id} has not been started")
+        if not self._ended:
+            if not has_ended(self._pidfd, timeout_s):
+                return None
+            self._end(self._process.wait())
+        if self._error:
+            raise self._error
+        return self._status
+
+    def kill(self, number: int) -> None:
+        if self._process is None:
+            self._early.append(number)  # a handler may call this while start is at work
+        elif self._ended or (number in _NOT_FORWARDED and self._launch.runtime.kill(self._launch.id, number)):
+            return
+        elif number not in _NOT_FORWARDED or number == signal.SIGKILL:
+            send(self._pidfd, number)
+
+    def delete(self) -> None:
+        if self._process is None:
+            return
+        if not self._ended:
+            self.kill(signal.SIGKILL)
+            if not has_ended(self._pidfd, END_TIMEOUT_S):
+                self._process.kill()
+            self._end(self._process.wait())
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        # After an ordinary end the runtime has forgotten the container by itself: no need to call it again.
+        if self._error or self._launch.runtime.knows(self._launch.id):
+            self._launch.forget()
+
+    @property
+    def _ended(self) -> bool:
+        return bool(self._status or self._error)
+
+    def _end(self, code: int) -> None:
+        """Tell the container's exit code from the runtime's own: only the latter comes with an error in the log."""
+        words = self._launch.runtime.failure(self._launch.log) if code > 0 else ""
+        # crun writes the pid before the last execve, which may still fail; any other error comes before there is one.
+        if words and (self._launch.pid() is None or words.startswith("exec ")):
+            self._error = self._launch.failed(words)
+            self._error.stage = "start"  # although ``wait`` is the first that can raise it
+        else:
+            self._status = ExitStatus(128 - code if code < 0 else code)
+
+
+class TwoStepTask:
+    """``RUNTIME create``, then ``RUNTIME start``: between them the container is there and its command is not running.
+
+    While ``create`` runs, prun is the subreaper of its descendants: the runtime exits, the container's first process
+    becomes our child, and its exit status cannot be lost, however soon it ends after ``start``.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._status: ExitStatus | None = None
+        self._started = False
+        self._early: list[int] = []
+        socket = launch.console.socket
+        with subreaper():
+            code = launch.spawn("create", *(("--console-socket", socket) if socket else ())).wait()
+        pid = launch.pid()
+        if code or pid is None:
+            launch.forget()
+            raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")
+        self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._status else self._pid
+
+    def start(self) -> None:
+        if self._started:
+            raise FailedPrecondition(f"container {self._launch.id} has been started already")
+        if words := self._launch.runtime.call("start", self._launch.id, log=self._launch.log):
+            raise self._launch.failed(words)
+        self._started = True
+        for number in self._early:
+            self.kill(number)
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        if self._status is None and has_ended(self._pidfd, timeout_s):
+            self._status = self._reap()
+        return self._status
+
+    def kill(self, number: int) -> None:
+        if not self._started and number != signal.SIGKILL:
+            self._early.append(number)  # the process is the runtime's yet: it would not know what to do with it
+        elif self._status is None:
+            send(self._pidfd, number)
+
+    def delete(self) -> None:
+        if self._pidfd < 0:
+            return
+        self.kill(signal.SIGKILL)
+        self.wait(END_TIMEOUT_S)
+        self._launch.forget()
+        self.wait(0)
+        os.close(self._pidfd)
+        self._pidfd = -1
+
+    def _reap(self) -> ExitStatus:
+        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        if result is None or result.si_code == os.CLD_EXITED:
+            return ExitStatus(result.si_status if result else 0)
+        return ExitStatus(128 + result.si_status)
+
+
+def has_ended(pidfd: int, timeout_s: float | None) -> bool:
+    """Wait until the process of a pidfd has ended, at most ``timeout_s`` seconds."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else max(0, round(timeout_s * 1000))))
+
+
+def send(pidfd: int, number: int) -> None:
+    """Send a signal to the process of a pidfd; one that has ended gets none."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+
+
+@contextmanager
+def subreaper() -> Iterator[None]:
+    """While the block runs, orphans among our descendants become our children (PR_SET_CHILD_SUBREAPER(2const))."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = ctypes.c_int()
+    libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise FailedPrecondition(f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)

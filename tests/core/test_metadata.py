@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied
+from prun.metadata import ContainerRow, ImageRow, Lease, Metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEASE = Lease("", "boot", 1, 2)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "metadata.db")
+
+
+def row(container_id: str, name: str = "", **more: object) -> ContainerRow:
+    return ContainerRow(container_id, name or container_id, "img", "", "fake", **more)  # type: ignore[arg-type]
+
+
+def add(metadata: Metadata, each: ContainerRow) -> None:
+    metadata.add_container(each, LEASE._replace(container_id=each.id))
+
+
+def test_an_image_is_found_by_its_name_alone(path: str) -> None:
+    metadata = Metadata(path)
+    image = ImageRow("docker.io/library/a:latest", "sha256:1", "type", 7, 1.0)
+    metadata.put_image(image)
+    assert metadata.image(image.name) == image
+    assert metadata.image("docker.io/library/b:latest") is None
+    metadata.put_image(image._replace(digest="sha256:2"))
+    assert [each.digest for each in metadata.images()] == ["sha256:2"]
+
+
+def test_a_container_comes_back_as_it_went(path: str) -> None:
+    metadata = Metadata(path)
+    container = row("c1", labels={"a": "b"}, command=["x", "y"], options={"o": "1"}, keep=False)
+    add(metadata, container)
+    assert metadata.containers() == [container]
+    metadata.update_container("c1", status="stopped", exit_code=3, command=["z"])
+    assert metadata.containers() == [container._replace(status="stopped", exit_code=3, command=["z"])]
+
+
+@pytest.mark.parametrize("second", [("c1", "other"), ("c2", "n1"), ("n1", "other"), ("c2", "c1")])
+def test_a_name_is_taken_once_as_id_or_name(path: str, second: tuple[str, str]) -> None:
+    metadata = Metadata(path)
+    add(metadata, row("c1", "n1"))
+    with pytest.raises(AlreadyExists, match=r"in use by container c1 \(n1, created\)"):
+        add(metadata, row(*second))
+    assert len(metadata.containers()) == len(metadata.leases()) == 1
+
+
+def test_a_removed_container_takes_its_lease_along(path: str) -> None:
+    metadata = Metadata(path)
+    add(metadata, row("c1"))
+    metadata.drop_container("c1")
+    assert metadata.leases() == []
+
+
+def test_a_dead_lease_is_taken_over_once(path: str) -> None:
+    metadata = Metadata(path)
+    add(metadata, row("c1"))
+    old = metadata.leases()[0]
+    assert metadata.take_lease(old, Lease("c1", "boot", 5, 6))
+    assert not metadata.take_lease(old, Lease("c1", "boot", 7, 8))
+    assert metadata.leases()[0].pid == 5
+
+
+def test_a_failed_transaction_leaves_nothing(path: str) -> None:
+    metadata = Metadata(path)
+
+    def fail() -> None:
+        with metadata.transaction():
+            metadata.put_image(ImageRow("a", "sha256:1", "t", 1, 1.0))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert metadata.images() == []
+
+
+def test_a_newer_schema_is_refused(path: str) -> None:
+    Metadata(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(FailedPrecondition, match="schema version 99"):
+        Metadata(path)
+
+
+def test_junk_is_called_damaged(path: str) -> None:
+    with open(path, "wb") as file:
+        file.write(b"not a database, by any means" * 100)
+    with pytest.raises(DataLoss, match="is damaged"):
+        Metadata(path)
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PermissionDenied, match=r"nope/metadata\.db cannot be opened"):
+        Metadata(str(tmp_path / "nope" / "metadata.db"))
+
+
+def test_the_file_is_private(path: str) -> None:
+    import os
+
+    before = os.umask(0)
+    try:
+        Metadata(path)
+    finally:
+        os.umask(before)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_a_crafted_name_is_data(path: str) -> None:
+    metadata = Metadata(path)
+    name = "'; DROP TABLE images; --"
+    metadata.put_image(ImageRow(name, "sha256:1", "t", 1, 1.0))
+    assert metadata.image(name) is not None
+
+
+def _writer(path: str, number: int) -> None:
+    metadata = Metadata(path)
+    for i in range(20):
+        add(metadata, row(f"c{number}-{i}"))
+    metadata.close()
+
+
+def test_many_processes_may_make_and_write_one_database(path: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_writer, args=(path, n)) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert len(Metadata(path).containers()) == 80

@@ -1,0 +1,185 @@
+"""What plugin authors are given finds what plugin authors get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prun import hookimpl
+from prun.testing import check_plugin
+from prun.types import Image, Mount, Platform, RunRequest, Task
+
+if TYPE_CHECKING:
+    import collections.abc
+    from collections.abc import Generator
+
+    from prun.spec import SpecOpt
+
+
+class Good:
+    @hookimpl
+    def prun_mounts(self, request: RunRequest) -> list[Mount]:
+        return []
+
+    @hookimpl
+    def prun_resolve_image(self, platform: Platform, request: RunRequest) -> Image:
+        raise AssertionError
+
+    @hookimpl(wrapper=True)
+    def prun_create_task(self) -> Generator[None, Task | None, Task | None]:
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def prun_spec_opts(self) -> Generator[None, list[list[SpecOpt]], list[list[SpecOpt]]]:
+        return (yield)
+
+    @hookimpl(specname="prun_event")
+    def whatever(self) -> None: ...
+
+    def helper(self, anything: int = 3) -> int:
+        return anything
+
+
+def test_a_good_plugin_has_no_problems() -> None:
+    assert check_plugin(Good()) == []
+    assert check_plugin(Good) == []
+
+
+def test_annotations_may_be_written_in_other_ways() -> None:
+    import typing
+
+    import prun.types
+
+    def prun_resolve_image(request: prun.types.RunRequest) -> typing.Optional[Image]:  # noqa: UP045
+        return None
+
+    def prun_open_console(request: RunRequest) -> None:
+        return None
+
+    def prun_mounts(request: RunRequest) -> list[Mount]:
+        return []
+
+    # As in a module without ``from __future__ import annotations``: objects, not their names.
+    prun_mounts.__annotations__ = {"request": RunRequest, "return": list[Mount]}
+
+    def prun_create_task() -> collections.abc.Generator[None, Task | None, Task]:
+        return (yield)
+
+    plugin = SimpleNamespace(
+        prun_resolve_image=hookimpl(prun_resolve_image),
+        prun_open_console=hookimpl(prun_open_console),
+        prun_mounts=hookimpl(prun_mounts),
+        prun_create_task=hookimpl(prun_create_task, wrapper=True),
+    )
+    assert check_plugin(plugin) == []
+
+
+def case(function: object, **options: object) -> object:
+    return SimpleNamespace(**{function.__name__: hookimpl(function, **options)})  # type: ignore[attr-defined, call-overload]
+
+
+def unknown_hook() -> object:
+    def prun_nope() -> None: ...
+
+    return case(prun_nope)
+
+
+def unknown_argument() -> object:
+    def prun_mounts(bundle: str) -> list[Mount]:
+        return []
+
+    return case(prun_mounts)
+
+
+def keyword_arguments() -> object:
+    def prun_mounts(**kwargs: object) -> list[Mount]:
+        return []
+
+    return case(prun_mounts)
+
+
+def wrong_type() -> object:
+    def prun_mounts(request: Image) -> list[Mount]:
+        return []
+
+    return case(prun_mounts)
+
+
+def no_type() -> object:
+    def prun_mounts(request) -> list[Mount]:
+        return []
+
+    return case(prun_mounts)
+
+
+def default_value() -> object:
+    def prun_mounts(request: RunRequest | None = None) -> list[Mount]:
+        return []
+
+    return case(prun_mounts)
+
+
+def wrong_answer() -> object:
+    def prun_mounts() -> tuple[Mount, ...]:
+        return ()
+
+    return case(prun_mounts)
+
+
+def no_answer_type() -> object:
+    def prun_mounts():
+        return []
+
+    return case(prun_mounts)
+
+
+def plain_answer_of_a_wrapper() -> object:
+    def prun_mounts() -> list[Mount]:
+        return (yield)  # type: ignore[misc]
+
+    return case(prun_mounts, wrapper=True)
+
+
+def forgotten_wrapper() -> object:
+    def prun_mounts() -> Generator[None, list[list[Mount]], list[list[Mount]]]:
+        return (yield)
+
+    return case(prun_mounts)
+
+
+def coroutine() -> object:
+    async def prun_event() -> None:
+        await asyncio.sleep(0)
+
+    return case(prun_event)
+
+
+def unmarked() -> object:
+    def prun_mounts(request: RunRequest) -> list[Mount]:
+        return []
+
+    return SimpleNamespace(prun_mounts=prun_mounts)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "problem"),
+    [
+        (unknown_hook, "prun_nope: there is no such hook"),
+        (unknown_argument, "prun_mounts: the hook has no argument 'bundle', it has request, image"),
+        (keyword_arguments, "prun_mounts: the hook has no argument '**kwargs', it has request, image"),
+        (wrong_type, "prun_mounts: argument 'request' is Image, the hook gives RunRequest"),
+        (no_type, "prun_mounts: argument 'request' is not annotated, the hook gives RunRequest"),
+        (default_value, "prun_mounts: argument 'request' has a default value"),
+        (wrong_answer, "prun_mounts: returns tuple[Mount, ...], the hook wants list[Mount]"),
+        (no_answer_type, "prun_mounts: returns not annotated, the hook wants list[Mount]"),
+        (plain_answer_of_a_wrapper, "returns list[Mount], the hook wants Generator[None, list[list[Mount]], list"),
+        (forgotten_wrapper, "prun_mounts: yields, but is not marked with @hookimpl(wrapper=True)"),
+        (coroutine, "prun_event: is async"),
+        (unmarked, "prun_mounts: not marked with @hookimpl, it would never be called"),
+    ],
+)
+def test_a_mistake_is_named(plugin, problem: str) -> None:
+    assert any(problem in found for found in check_plugin(plugin())), check_plugin(plugin())

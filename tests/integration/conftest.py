@@ -1,0 +1,55 @@
+"""Real runs: the command, a real OCI runtime, a real image."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from command import NOTHING, Prun, busybox_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/integration/" in str(item.path):
+            item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return busybox_archive(tmp_path_factory.mktemp("image") / "busybox.tar")
+
+
+@pytest.fixture(scope="session")
+def new_prun(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Prun]:
+    """Make a command with an empty store."""
+    numbers = itertools.count()
+
+    def make() -> Prun:
+        # Short: a console socket's path may have 107 bytes.
+        base = tmp_path_factory.getbasetemp() / f"p{next(numbers)}"
+        return Prun(base / "root", base / "state")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def store(new_prun: Callable[[], Prun], archive: Path) -> Prun:
+    """Load busybox once for the module."""
+    prun = new_prun()
+    loaded = prun("load", "--tag", "busybox", str(archive))
+    assert loaded.returncode == 0, loaded.stderr
+    return prun
+
+
+@pytest.fixture
+def prun(store: Prun) -> Iterator[Prun]:
+    """Give the module's store to one test, which must leave no trace but stopped containers."""
+    yield store
+    for container in store("ps", "-aq").stdout.split():
+        assert store("rm", "-f", container).returncode == 0
+    assert store.traces() == NOTHING

@@ -1,0 +1,97 @@
+"""prun as it is installed: from wheels, with a third party's runtime beside its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import prun
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
+
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel with pip, as `pip install .` would."""
+    directory = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--wheel-dir", str(directory), str(ROOT)], check=True)
+    (found,) = directory.glob("prun-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a fresh environment with the wheel and the example; returns its directory of programs."""
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, with_pip=True)
+    pip = [directory / SCRIPTS / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, str(wheel), str(ROOT / "examples" / "prun-hello")], check=True)
+    return directory / SCRIPTS
+
+
+def run(environment: Path, directory: Path, *words: str, code: int = 0) -> str:
+    """Run prun with directories of the test's own, and return what it wrote to stdout."""
+    command = [environment / "prun", "--root", directory / "root", "--state", directory / "state", *words]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PRUN_")}
+    env |= {"XDG_CACHE_HOME": str(directory / "cache")}
+    result = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    return result.stdout
+
+
+def test_the_wheel_holds_every_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    packages = {"prun", "prun_fake", "prun_linux", "prun_windows", "prun_protos"}
+    assert {name.partition("/")[0] for name in names} == {*packages, f"prun-{prun.__version__}.dist-info"}
+    assert {name.partition("/")[0] for name in names if name.endswith("/py.typed")} == packages
+    assert "prun_protos/prun/v1/execution_pb2.py" in names
+    assert [name for name in names if name.endswith((".pyc", ".proto"))] == []
+
+
+def test_a_built_in_runtime_runs(environment: Path, tmp_path: Path) -> None:
+    words = ("run", "--runtime", "fake", "scratch")
+    assert run(environment, tmp_path, *words, "echo", "hi") == 'fake: would run ["echo", "hi"]\n'
+    run(environment, tmp_path, *words, "exit", "7", code=7)
+
+
+def test_a_third_partys_runtime_runs(environment: Path, tmp_path: Path) -> None:
+    assert run(environment, tmp_path, "run", "--runtime", "hello", "scratch", "world") == "hello, world\n"
+    words = ("run", "--runtime", "hello", "--opt", "greeting=welcome", "scratch", "world")
+    assert run(environment, tmp_path, *words) == "welcome, world\n"
+
+
+def test_a_third_partys_runtime_shapes_the_spec(environment: Path, tmp_path: Path) -> None:
+    spec = json.loads(run(environment, tmp_path, "spec", "--runtime", "hello", "scratch", "world"))
+    assert "GREETING=hello" in spec["process"]["env"]
+    assert "/greetings" in [mount["destination"] for mount in spec["mounts"]]
+
+
+def test_every_plugin_is_listed_with_its_distribution_and_version(environment: Path, tmp_path: Path) -> None:
+    rows = json.loads(run(environment, tmp_path, "--format", "json", "plugins"))
+    found = {(row["name"], row["distribution"], row["version"]) for row in rows}
+    assert found >= {
+        ("hello", "prun-hello", "1.0"),
+        *((name, "prun", prun.__version__) for name in ("fake", "linux", "windows", "embedded")),
+    }
+
+
+def test_an_unknown_runtime_is_answered_with_those_installed(environment: Path, tmp_path: Path) -> None:
+    run(environment, tmp_path, "run", "--runtime", "nope", "scratch", "true", code=125)
+
+
+def test_a_distribution_that_is_uninstalled_is_gone_at_once(environment: Path, tmp_path: Path) -> None:
+    pip = [environment / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "uninstall", "--yes", "prun-hello"], check=True)
+    run(environment, tmp_path, "run", "--runtime", "hello", "scratch", "world", code=125)
