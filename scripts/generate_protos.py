@@ -27,7 +27,7 @@ def generate(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="prun-protos-") as directory:
         sys.stderr.write(f"==> generating {target} with {GENERATOR}\n")
         venv.create(directory, with_pip=True)
-        python = Path(directory, "Scripts" if sys.platform == "win32" else "bin", "python")
+        python = str(Path(directory, "Scripts" if sys.platform == "win32" else "bin", "python"))
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, GENERATOR], check=True)
         shutil.rmtree(target / "prun", ignore_errors=True)

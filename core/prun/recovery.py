@@ -13,6 +13,7 @@ from prun.types import Container
 if TYPE_CHECKING:
     from prun.metadata import ContainerRow
     from prun.state import Store
+    from prun.types import Task
 
 RELEASE_S = 10.0
 
@@ -38,18 +39,25 @@ def recover(store: Store) -> list[str]:
     return done
 
 
-def end_task(store: Store, row: ContainerRow) -> None:
-    """End what still runs of a container and let its runtime forget it."""
+def find_task(store: Store, row: ContainerRow) -> Task:
+    """Return the task of a container that another process made.
+
+    Raises:
+        Unimplemented: the runtime's tasks end with the process that made them.
+        NotFound, PluginError: the runtime was uninstalled or does not load.
+    """
     from prun.plugins import load
 
     container = Container(row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options)
+    return load(row.runtime, only=[]).load_task(container)
+
+
+def end_task(store: Store, row: ContainerRow) -> None:
+    """End what still runs of a container and let its runtime forget it."""
     try:
-        load(row.runtime, only=[]).load_task(container).delete()
-    except Unimplemented:
-        return  # a runtime whose tasks end with the process that made them
-    except (NotFound, PluginError) as error:
-        # The runtime was uninstalled: what it left is beyond our reach, and the next command must work all the same.
-        error.hint = f"container {row.name} was made by it; reinstall it to clean up"
+        find_task(store, row).delete()
+    except (Unimplemented, NotFound, PluginError):
+        return  # nothing can be left, or nothing can be reached: the next command must work all the same
 
 
 def remove_container(store: Store, row: ContainerRow) -> None:

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 def default_root() -> str:
     """Return the directory for what lasts: the system's for root, else the user's own (XDG base directories)."""
-    if _is_root():
+    if is_root():
         return "/var/lib/prun"
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "prun")
 
 
 def default_state() -> str:
     """Return the directory for what ends with the machine's uptime."""
-    if _is_root():
+    if is_root():
         return "/run/prun"
     return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or os.path.join(default_root(), "state"), "prun")
 
@@ -257,7 +257,7 @@ def _make_private(path: str) -> None:
             f"directory {path} cannot be made: {error.strerror}",
             hint="run prun as root (sudo), or choose directories of yours with --root and --state",
         ) from error
-    if hasattr(os, "geteuid") and info.st_uid != os.geteuid() and not (_is_root()):
+    if hasattr(os, "geteuid") and info.st_uid != os.geteuid() and not (is_root()):
         raise PermissionDenied(
             f"directory {path} belongs to uid {info.st_uid}", hint="run prun as its owner, or choose another directory"
         )
@@ -265,5 +265,6 @@ def _make_private(path: str) -> None:
         os.chmod(path, 0o700)
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
+    """Tell whether this process may do everything."""
     return hasattr(os, "geteuid") and os.geteuid() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,8 @@ from prun.types import Container, RunRequest
 
 SPECS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "prun_spec")}
 BUILT_IN = [defaults, flags, embedded, prun_fake, prun_linux, prun_windows]
-PAGE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (prun_\w+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 PREAMBLE = re.search(r"```python\n(.*?)```", PAGE, re.S)
 
@@ -84,6 +86,15 @@ def test_the_example_takes_part_in_a_run(
 @pytest.mark.parametrize("plugin", BUILT_IN, ids=lambda plugin: plugin.__name__)
 def test_our_own_hookimpls_have_the_types_of_their_hookspecs(plugin: ModuleType) -> None:
     assert check_plugin(plugin) == []
+
+
+def test_the_example_of_a_third_partys_runtime_is_correct() -> None:
+    spec = spec_from_file_location("prun_hello", ROOT / "examples" / "prun-hello" / "prun_hello.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert check_plugin(module) == []
 
 
 @pytest.mark.parametrize("module", ["prun_fake", "prun_linux", "prun_windows"])

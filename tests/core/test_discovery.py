@@ -244,6 +244,31 @@ def test_a_warm_cache_imports_no_importlib_metadata(site: Path, cache: Path) -> 
     assert warm == ["audit", "False"]
 
 
+def test_the_distribution_that_is_first_on_the_path_hides_the_others(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = site.parent / "first"
+    first.mkdir()
+    monkeypatch.setattr(sys, "path", [str(first), str(site)])
+    install(first, "prun.audit", "new")
+    install(site, "Prun-Audit", "old")
+    assert list(entry_points("prun.plugins")) == ["new"]
+
+
+def test_entry_points_that_cannot_be_read_stop_the_run_with_the_name_of_the_distribution(site: Path) -> None:
+    """It may be a policy, and one that is silently missing would fail open."""
+    install(site, "prun-policy", "policy")
+    (site / "prun_policy-1.0.dist-info" / "entry_points.txt").write_text("[prun.plugins]\npolicy\n")
+    with pytest.raises(PluginError, match=r"entry points of prun-policy 1\.0 in .*prun_policy-1\.0\.dist-info"):
+        entry_points("prun.runtimes")
+
+
+def test_a_damaged_distribution_is_named_after_its_directory(site: Path) -> None:
+    install(site, "prun-audit", "audit")
+    (site / "prun_audit-1.0.dist-info" / "METADATA").unlink()
+    assert entry_points("prun.plugins")["audit"][2:4] == ("prun_audit-1.0.dist-info", "of unknown version")
+
+
 def test_a_name_claimed_twice_is_an_error_that_names_both_distributions(site: Path) -> None:
     install(site, "prun-audit", "audit")
     install(site, "other-audit", "audit")

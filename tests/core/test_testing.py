@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prun import hookimpl
-from prun.testing import check_plugin
-from prun.types import Image, Mount, Platform, RunRequest, Task
+from prun.testing import Subject, check_plugin, runtime_conformance
+from prun.types import ExitStatus, Image, Mount, Platform, RunRequest, RuntimeInfo, Task
+from prun_fake.scenario import parse
+from prun_fake.task import FakeTask
 
 if TYPE_CHECKING:
     import collections.abc
     from collections.abc import Generator
+    from pathlib import Path
 
     from prun.spec import SpecOpt
+    from prun.spec.document import Spec
+    from prun.types import Console
 
 
 class Good:
@@ -183,3 +188,71 @@ def unmarked() -> object:
 )
 def test_a_mistake_is_named(plugin, problem: str) -> None:
     assert any(problem in found for found in check_plugin(plugin())), check_plugin(plugin())
+
+
+class LosesTheExit(FakeTask):
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        return ExitStatus(0)
+
+
+class WaitsOnce(FakeTask):
+    waited = False
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        first, self.waited = not self.waited, True
+        return super().wait(timeout_s) if first else ExitStatus(255)
+
+
+class IgnoresTheTimeout(FakeTask):
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        return super().wait(None if timeout_s == 0.05 else timeout_s)
+
+
+class CannotBeKilled(FakeTask):
+    def kill(self, signal: int) -> None:
+        super().kill(15)
+
+
+class DiesTwice(FakeTask):
+    def kill(self, signal: int) -> None:
+        super().kill(signal)
+        self._status = ExitStatus(128 + signal)
+
+
+class DeletesOnce(FakeTask):
+    deleted = False
+
+    def delete(self) -> None:
+        assert not self.deleted, "deleted twice"
+        self.deleted = True
+        super().delete()
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        (LosesTheExit, "the exit status is the commands"),
+        (LosesTheExit, "an exit right after start is not lost"),
+        (WaitsOnce, "wait may be repeated"),
+        (IgnoresTheTimeout, "wait ends at its timeout"),
+        (CannotBeKilled, "kill ends the process"),
+        (DiesTwice, "kill after the end does nothing"),
+        (DeletesOnce, "delete may be repeated"),
+    ],
+)
+def test_a_broken_task_breaks_its_rule(kind: type[FakeTask], broken: str, tmp_path: Path) -> None:
+    class Runtime:
+        @hookimpl
+        def prun_describe_runtime(self) -> RuntimeInfo:
+            return RuntimeInfo("broken", (Platform("linux", "amd64"),), executes=False)
+
+        @hookimpl
+        def prun_create_task(self, request: RunRequest, spec: Spec, console: Console) -> Task:
+            return kind(request.id, parse({}).for_command(spec["process"]["args"]), console)
+
+    request = RunRequest("c1", "scratch", root=str(tmp_path / "root"), state=str(tmp_path / "state"))
+    # What is still running here "sleeps" for a second: a rule that hangs is found all the same.
+    subject = Subject(Runtime(), request, lambda code: ("exit", str(code)), lambda seconds: ("sleep", "1"))
+    with pytest.raises(AssertionError) as caught:
+        runtime_conformance(subject)
+    assert broken in str(caught.value)

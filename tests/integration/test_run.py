@@ -87,7 +87,7 @@ def test_an_unknown_image_is_not_resolved(prun: Prun) -> None:
 
 def test_the_database_is_free_while_a_container_runs(prun: Prun) -> None:
     """S6."""
-    process = prun.popen("run", "--rm", "busybox", "sh", "-c", "echo up; sleep 30")
+    process = prun.popen("run", "--rm", "busybox", "sh", "-c", "trap exit TERM; echo up; while :; do sleep 0.1; done")
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     began = time.monotonic()
@@ -218,7 +218,13 @@ def test_signals_reach_the_process(prun: Prun, number: signal.Signals) -> None:
 
 def test_a_process_that_a_signal_kills_has_128_and_its_number(prun: Prun) -> None:
     """S19."""
-    assert prun("run", "--rm", "busybox", "sh", "-c", "kill -9 $$").returncode == 137
+    process = prun.popen("run", "--rm", "busybox", "sh", "-c", "echo up; sleep 100")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    pid = json.loads(prun("ps", "--format", "json").stdout)[0]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert process.returncode == 137
 
 
 def test_stdin_is_empty_unless_asked_for(prun: Prun) -> None:

@@ -79,8 +79,8 @@ def test_a_third_partys_runtime_shapes_the_spec(environment: Path, tmp_path: Pat
 
 
 def test_every_plugin_is_listed_with_its_distribution_and_version(environment: Path, tmp_path: Path) -> None:
-    rows = json.loads(run(environment, tmp_path, "--format", "json", "plugins"))
-    found = {(row["name"], row["distribution"], row["version"]) for row in rows}
+    rows = json.loads(run(environment, tmp_path, "plugins", "--format", "json"))
+    found = {(row["Name"], row["Distribution"], row["Version"]) for row in rows}
     assert found >= {
         ("hello", "prun-hello", "1.0"),
         *((name, "prun", prun.__version__) for name in ("fake", "linux", "windows", "embedded")),

@@ -61,20 +61,20 @@ def command(words: Sequence[str]) -> int:
 
 def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
     from prun.cli.grammar import parse
-    from prun.cli.options import GLOBAL
+    from prun.cli.options import GLOBAL, HELP
 
-    if words[:1] in (["--help"], ["--version"]):
-        return _click(words, settings)
-    parsed = parse(words, GLOBAL, "")
+    parsed = parse(words, (*GLOBAL, *HELP), "")
     settings.update({key: value for key, value in parsed.values.items() if value})
     if parsed.flags["debug"]:
         settings["debug"] = "1"
-    name, *rest = parsed.rest or ("--help",)
+    if not parsed.rest or parsed.flags["help"] or parsed.flags["version"]:
+        return _click(["--version" if parsed.flags["version"] else "--help"], settings)
+    name, *rest = parsed.rest
     if name in ("run", "spec") and "--help" not in _options_of(rest):
         from prun.cli import run
 
         return {"run": run.run, "spec": run.spec}[name](rest, settings)
-    return _click(parsed.rest or ("--help",), settings)
+    return _click(parsed.rest, settings)
 
 
 def _click(words: Sequence[str], settings: Mapping[str, str]) -> int:

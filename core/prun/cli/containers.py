@@ -9,7 +9,7 @@ import click
 
 from prun.cli.images import FORMAT, opened
 from prun.cli.output import ago, print_listing, timestamp
-from prun.errors import FailedPrecondition, InvalidArgument, NotFound
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PluginError, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def ps(settings: Mapping[str, str], everything: bool, quiet: bool, no_trunc: bool, form: str) -> None:
     """List containers."""
     with opened(settings) as store:
-        rows = [_listed(row, no_trunc) for row in store.metadata.containers() if everything or row.status == "running"]
+        found = [row for row in store.metadata.containers() if everything or row.status == "running"]
+        rows = [_listed(with_pid(store, row), no_trunc) for row in found]
     if quiet:
         print("\n".join(str(row["Id"]) for row in rows), end="\n" if rows else "")
         return
@@ -85,13 +86,25 @@ def find(store: Store, words: str) -> ContainerRow:
     return near[0]
 
 
+def with_pid(store: Store, row: ContainerRow) -> ContainerRow:
+    """Ask the runtime of a running container for its pid, which it may have learnt only after the start."""
+    if row.status != "running":
+        return row
+    from prun.recovery import find_task
+
+    try:
+        return row._replace(pid=find_task(store, row).pid)
+    except (Unimplemented, NotFound, PluginError):
+        return row
+
+
 def _inspected(store: Store, name: str, kind: str | None) -> dict[str, Any]:
     from prun.cli.inspection import inspect_container, inspect_image
     from prun.engines.embedded import images
 
     if kind != "image":
         try:
-            return inspect_container(find(store, name))
+            return inspect_container(with_pid(store, find(store, name)))
         except NotFound:
             if kind == "container":
                 raise

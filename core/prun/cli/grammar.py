@@ -72,7 +72,7 @@ def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Pars
                 flags[option.key] = _boolean(flag, attached)
                 continue
             if attached is None and not left:
-                raise InvalidArgument(f"flag needs an argument: {flag}", hint=f"prun {command} --help")
+                raise InvalidArgument(f"flag needs an argument: {flag}", hint=f"see {_help(command)}")
             value = left.pop(0) if attached is None else attached
             if option.choices and value not in option.choices:
                 raise InvalidArgument(f"{flag} {value!r} is not one of {', '.join(option.choices)}")
@@ -111,7 +111,11 @@ def _known(flag: str, table: Mapping[str, Option], command: str, inside: str = "
     where = f" in {inside}" if inside and inside != flag else ""
     near = difflib.get_close_matches(flag, table, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise InvalidArgument(f"unknown flag: {flag}{where}", hint=f"{hint}see prun {command} --help".strip())
+    raise InvalidArgument(f"unknown flag: {flag}{where}", hint=f"{hint}see {_help(command)}")
+
+
+def _help(command: str) -> str:
+    return f"prun {command} --help" if command else "prun --help"
 
 
 def _boolean(flag: str, value: str | None) -> bool:

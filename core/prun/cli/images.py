@@ -34,9 +34,10 @@ def opened(settings: Mapping[str, str]) -> Iterator[Store]:
 @click.command()
 @click.argument("source")
 @click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
+@click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
 @click.pass_obj
-def load(settings: Mapping[str, str], source: str, tag: str, quiet: bool) -> None:
+def load(settings: Mapping[str, str], source: str, tag: str, no_unpack: bool, quiet: bool) -> None:
     """Load images from an archive or a layout.
 
     SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], the path of an archive or of a
@@ -44,8 +45,9 @@ def load(settings: Mapping[str, str], source: str, tag: str, quiet: bool) -> Non
     """
     from prun.engines.embedded.images import load_images
 
+    stdin = sys.stdin.buffer if source == "-" else None
     with opened(settings) as store:
-        for row in load_images(store, source, tag=tag, stdin=sys.stdin.buffer if source == "-" else None):
+        for row in load_images(store, source, tag=tag, unpack=not no_unpack, stdin=stdin):
             print(row.name if quiet else f"Loaded image: {row.name}")
 
 
@@ -58,7 +60,7 @@ def load(settings: Mapping[str, str], source: str, tag: str, quiet: bool) -> Non
 def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, digests: bool) -> None:
     """List images."""
     with opened(settings) as store:
-        rows = [_listed(row, no_trunc=no_trunc) for row in store.metadata.images()]
+        rows = [_listed(store, row, no_trunc=no_trunc) for row in store.metadata.images()]
     if quiet:
         print("\n".join(dict.fromkeys(str(row["Id"]) for row in rows)), end="\n" if rows else "")
         return
@@ -82,9 +84,11 @@ def rmi(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> Non
             print("\n".join(remove(store, name, force=force)))
 
 
-def _listed(row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
+def _listed(store: Store, row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
+    from prun.image.manifest import blobs
     from prun.image.reference import parse_reference
 
+    size_bytes = sum({blob["digest"]: blob["size"] for blob in blobs(store.content, row.target)}.values())
     repository, tag = "<none>", "<none>"
     if not row.name.startswith("sha256:"):
         reference = parse_reference(row.name)
@@ -100,8 +104,8 @@ def _listed(row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
         "MediaType": row.media_type,
         "Created": timestamp(row.created_at),
         "Since": ago(row.created_at),
-        "Size": row.size_bytes,
-        "Disk": size(row.size_bytes),
+        "Size": size_bytes,
+        "Disk": size(size_bytes),
     }
 
 

@@ -12,6 +12,8 @@ GLOBAL = (
     Option("debug", "flag", "Show the traceback of an error."),
     Option("error-format", "value", "How errors are written to stderr.", metavar="FORMAT", choices=("text", "json")),
 )
+# Parsed with the above; click shows them by itself.
+HELP = (Option("help", "flag", "Show help."), Option("version", "flag", "Show the version."))
 
 RUN = (
     Option("annotation", "list", "Add an annotation to the spec.", metavar="KEY=VALUE"),

@@ -18,7 +18,7 @@ from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
 from prun.state import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from prun.discovery import EntryPoint
 
@@ -133,9 +133,22 @@ def _runtime_findings() -> list[dict[str, Any]]:
             continue
         found = info.unavailable or f"runs {', '.join(map(str, info.platforms))}"
         rows.append({"Check": f"runtime {name}", "Ok": not info.unavailable, "Found": found, "Remedy": info.remedy})
-        for check_name, ok, what, remedy in getattr(plugin, "doctor", list)():
-            rows.append({"Check": f"  {check_name}", "Ok": ok, "Found": what, "Remedy": remedy})
+        rows += [
+            {"Check": f"{name}: {check_name}", "Ok": ok, "Found": what, "Remedy": remedy}
+            for check_name, ok, what, remedy in _report_of(entry)
+        ]
     return rows
+
+
+def _report_of(entry: EntryPoint) -> Iterable[tuple[str, bool, str, str]]:
+    """Ask the ``doctor`` module beside a runtime, where there is one: (check, whether it is well, what, remedy) each."""
+    from importlib import import_module, util
+
+    module = entry.value.partition(":")[0] + ".doctor"
+    if util.find_spec(entry.value.partition(":")[0]) is None or util.find_spec(module) is None:
+        return ()
+    report: Iterable[tuple[str, bool, str, str]] = import_module(module).report()
+    return report
 
 
 COMMANDS = (plugins, doctor, version, system)

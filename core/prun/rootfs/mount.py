@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import FailedPrecondition, PrunError
 from prun.rootfs import syscalls
@@ -23,52 +23,109 @@ _MS_BIND, _MS_REC = 0x1000, 0x4000
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 # Another default would make a layer point at files outside of itself (kernel, overlayfs.rst, "Redirects").
 _FIXED = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
+_NO_NEW_MOUNT = (errno.EINVAL, errno.ENOSYS)  # no lowerdir+, or no fsopen at all
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COPY_HINT = "PRUN_SNAPSHOTTER=copy does without overlayfs"
 
 
-def overlay_options(lower: Sequence[str], upper: str, work: str, *, volatile: bool = False) -> tuple[str, ...]:
+class Overlay(NamedTuple):
+    """What an overlay is made of; see ``mount_overlay``."""
+
+    lower: Sequence[str]
+    upper: str
+    work: str
+    volatile: bool
+
+    def options(self) -> str:
+        words = overlay_options(self.lower, self.upper, self.work)
+        return ",".join((*words, "volatile") if self.volatile else words)
+
+    def pairs(self) -> list[tuple[str, str | None]]:
+        """Return the options for fsconfig(2), where nothing needs an escape; None for a flag."""
+        places = [*(("lowerdir+", path) for path in self.lower), ("upperdir", self.upper), ("workdir", self.work)]
+        return [*places, *_FIXED, *([("volatile", None)] if self.volatile else [])]
+
+
+def overlay_options(lower: Sequence[str], upper: str, work: str) -> tuple[str, ...]:
     """Return the options of an overlay for mount(2); ``lower`` is topmost first."""
     layers = ":".join(_escaped(path).replace(":", "\\:") for path in lower)
     pairs = (("lowerdir", layers), ("upperdir", _escaped(upper)), ("workdir", _escaped(work)), *_FIXED)
-    return (*(f"{key}={value}" for key, value in pairs), *(("volatile",) if volatile else ()))
+    return tuple(f"{key}={value}" for key, value in pairs)
 
 
-def mount_overlay(lower: Sequence[str], upper: str, work: str, target: str) -> None:
+def mount_overlay(lower: Sequence[str], upper: str, work: str, target: str, *, volatile: bool = False) -> None:
     """Mount an overlay at ``target``; all are absolute directories, ``lower`` is topmost first and not empty.
+
+    A ``volatile`` overlay never waits for the disk, on unmounting either, and can be mounted only once: for what is
+    thrown away after use.  Before Linux 5.10 it is an ordinary one.
 
     Raises:
         PermissionDenied: the caller is not root.
         FailedPrecondition: no overlayfs here, or not with these directories.
     """
-    options = ",".join(overlay_options(lower, upper, work))
+    overlay = Overlay(lower, upper, work, volatile)
     try:
-        if len(os.fsencode(options)) < _PAGE_BYTES:
-            syscalls.old_mount("overlay", target, "overlay", 0, options)
-            return
         try:
-            fd = syscalls.make_mount("overlay", _pairs(lower, upper, work))
+            _mount(overlay, target)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            if error.errno != errno.EINVAL or not volatile:
                 raise
-            mount_overlay_relative(lower, upper, work, target)
-            return
-        try:
-            syscalls.attach_mount(fd, target)
-        finally:
-            os.close(fd)
+            _mount(overlay._replace(volatile=False), target)
     except OSError as error:
         raise _overlay_failure(target, error) from error
 
 
-def mount_overlay_relative(lower: Sequence[str], upper: str, work: str, target: str) -> None:
-    """Mount an overlay with names relative to the layers' common directory, from a thread that works there.
+def detached_overlay(lower: Sequence[str], upper: str, work: str, scratch: str) -> int:
+    """Return the root of a volatile overlay that no path leads to, a descriptor; closing it ends the mount.
+
+    A process that is killed leaves no mount behind.  Before Linux 6.8 the mount is attached to the directory
+    ``scratch`` for a moment.
+
+    Raises: as ``mount_overlay``.
+    """
+    try:
+        fd = syscalls.make_mount("overlay", Overlay(lower, upper, work, volatile=True).pairs())
+    except OSError as error:
+        if error.errno not in _NO_NEW_MOUNT:
+            raise _overlay_failure(scratch, error) from error
+        return attached_for_a_moment(lower, upper, work, scratch)
+    try:
+        return os.open(".", _OPEN_DIRECTORY, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def attached_for_a_moment(lower: Sequence[str], upper: str, work: str, scratch: str) -> int:
+    """Do what ``detached_overlay`` does, without fsopen(2)."""
+    mount_overlay(lower, upper, work, scratch, volatile=True)
+    try:
+        return os.open(scratch, _OPEN_DIRECTORY)
+    finally:
+        unmount(scratch)
+
+
+def mount_one_by_one(overlay: Overlay, target: str) -> None:
+    """Mount with one call a layer (Linux 6.8).
 
     Raises:
-        OSError: as mount(2).
+        OSError: EINVAL or ENOSYS where the kernel is older.
     """
-    common = os.path.commonpath(lower)
-    short = [os.path.relpath(path, common) for path in lower]
-    options = ",".join(overlay_options(short, upper, work))
+    fd = syscalls.make_mount("overlay", overlay.pairs())
+    try:
+        syscalls.attach_mount(fd, target)
+    finally:
+        os.close(fd)
+
+
+def mount_with_short_names(overlay: Overlay, target: str) -> None:
+    """Mount with names relative to the layers' common directory, from a thread that works there.
+
+    Raises:
+        OSError: as mount(2); E2BIG where even short names do not fit.
+    """
+    common = os.path.commonpath(overlay.lower)
+    short = overlay._replace(lower=[os.path.relpath(path, common) for path in overlay.lower])
+    options = short.options()
     if len(os.fsencode(options)) >= _PAGE_BYTES:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
 
@@ -80,24 +137,17 @@ def mount_overlay_relative(lower: Sequence[str], upper: str, work: str, target: 
     _in_thread(mount_there)
 
 
-def detached_overlay(lower: Sequence[str], upper: str, work: str, scratch: str) -> int:
-    """Return the root of an overlay that no path leads to, a descriptor; the mount ends when it is closed.
-
-    Nothing is left behind by a process that is killed.  The mount is volatile: the caller syncs ``upper`` itself.
-    Before Linux 6.8 it is attached to the directory ``scratch`` for a moment.
-
-    Raises: as ``mount_overlay``.
-    """
+def _mount(overlay: Overlay, target: str) -> None:
+    options = overlay.options()
+    if len(os.fsencode(options)) < _PAGE_BYTES:
+        syscalls.old_mount("overlay", target, "overlay", 0, options)
+        return
     try:
-        fd = syscalls.make_mount("overlay", [*_pairs(lower, upper, work), ("volatile", None)])
+        mount_one_by_one(overlay, target)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS):
-            raise _overlay_failure(scratch, error) from error
-        return _attached_for_a_moment(lower, upper, work, scratch)
-    try:
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-    finally:
-        os.close(fd)
+        if error.errno not in _NO_NEW_MOUNT:
+            raise
+        mount_with_short_names(overlay, target)
 
 
 def bind(source: str, target: str) -> None:
@@ -122,18 +172,6 @@ def unmount(target: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise failure(f"{target} cannot be unmounted", error) from error
-
-
-def _attached_for_a_moment(lower: Sequence[str], upper: str, work: str, scratch: str) -> int:
-    mount_overlay(lower, upper, work, scratch)
-    try:
-        return os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        unmount(scratch)
-
-
-def _pairs(lower: Sequence[str], upper: str, work: str) -> list[tuple[str, str | None]]:
-    return [*(("lowerdir+", path) for path in lower), ("upperdir", upper), ("workdir", work), *_FIXED]
 
 
 def _escaped(path: str) -> str:

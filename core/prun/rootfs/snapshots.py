@@ -135,11 +135,14 @@ class Snapshots:
         return (Mount("/", "overlay", "overlay", mount.overlay_options(lower, upper, work)),)
 
     @contextmanager
-    def mounted(self, key: str, target: str) -> Iterator[str]:
-        """Mount the root of the container ``key`` at the directory ``target`` while the context lasts."""
+    def mounted(self, key: str, target: str, *, volatile: bool = False) -> Iterator[str]:
+        """Mount the root of the container ``key`` at the directory ``target`` while the context lasts.
+
+        ``volatile``: the root is thrown away after use (``--rm``); unmounting then does not wait for the disk.
+        """
         upper, work, lower = self._layout(key)
         if lower:
-            mount.mount_overlay(lower, upper, work, target)
+            mount.mount_overlay(lower, upper, work, target, volatile=volatile)
         else:
             mount.bind(upper, target)
         try:

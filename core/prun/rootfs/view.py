@@ -81,10 +81,9 @@ class LayersView:
             raise NotFound(f"file {path!r} does not exist in the root file system")
         if not stat.S_ISREG(node.stat.mode):
             raise InvalidArgument(f"file {path!r} in the root file system is no regular file")
-        if node.stat.size_bytes > limit_bytes:
-            raise ResourceExhausted(
-                f"file {path!r} in the root file system has {node.stat.size_bytes} bytes; at most {limit_bytes} are read"
-            )
+        size = node.stat.size_bytes
+        if size > limit_bytes:
+            raise ResourceExhausted(f"file {path!r} in the root file system has {size} bytes, over {limit_bytes}")
         return self._content(node)
 
     def stat(self, path: str) -> FileStat | None:

@@ -84,7 +84,7 @@ class _Examined:
     def start(self) -> None:
         return None
 
-    def wait(self, timeout_s: float | None = None) -> ExitStatus:  # noqa: ARG002  the contract's argument
+    def wait(self, timeout_s: float | None = None) -> ExitStatus:
         try:
             self._examiner.examination(self._task)
         except AssertionError as finding:

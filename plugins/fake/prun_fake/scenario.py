@@ -5,7 +5,7 @@
     record = "calls.jsonl"
     [[step]]
     delay = "100ms"
-    stdout = "hello\n"
+    stdout = "hello\\n"
 
 ``--opt scenario=FILE`` reads such a file, every other ``--opt`` is one of its keys and wins over it; ``stdout``,
 ``stderr`` and ``delay`` outside of a ``[[step]]`` make a step after all others.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCRIPT_LIMIT_BYTES = 1 << 16
 INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
 
-_NOT_FOUND = re.compile(r'executable file .* not found|^exec: ".*": stat .*: no such file')
+_NOT_FOUND = re.compile(r'executable file .*not found|^exec: ".*": stat .*: no such file')
 _NOT_INVOCABLE = re.compile(r'^exec: ".*": |^open executable: |^exec container process ')
 
 

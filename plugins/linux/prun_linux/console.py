@@ -64,7 +64,7 @@ class Pty:
         self._stack.close()
 
     @contextmanager
-    def attach(self, task: Task) -> Iterator[object]:  # noqa: ARG002  the pty itself tells when it ends
+    def attach(self, task: Task) -> Iterator[object]:
         with ExitStack() as stack:
             master = _receive(self._listener)
             stack.callback(os.close, master)

@@ -38,6 +38,8 @@ def describe() -> RuntimeInfo:
         platform, reason, remedy = host_platform(), "", ""
         try:
             find_binary("")
+            if os.geteuid() != 0:
+                reason, remedy = f"it needs root to mount and to isolate, you are uid {os.geteuid()}", "use sudo"
         except PrunError as error:
             reason, remedy = str(error), error.hint
     return RuntimeInfo("linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2")

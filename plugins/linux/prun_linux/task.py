@@ -1,8 +1,7 @@
 """A container's process on this machine, made by an OCI runtime binary.
 
 Ordinarily one spawn does it all: ``RUNTIME run`` in the foreground, our child, whose exit status is the container's.
-With a terminal, or where a plugin acts between create and start, there are two calls, and the container's first
-process becomes our child: see ``TwoStepTask``.
+With a terminal, or where a plugin acts between create and start, there are two calls (``prun_linux.two_step``).
 
 Lifecycle: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
 """
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, PrunError
@@ -22,13 +20,11 @@ from prun_linux.oci import OciRuntime, open_runtime
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
 
     from prun.spec.document import Spec
     from prun.types import Console, RunRequest, Task
 
 END_TIMEOUT_S = 10.0
-PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 # What a runtime process cannot pass on: the kernel acts on it at once, or the runtime needs it for itself.
 _NOT_FORWARDED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGURG, signal.SIGPIPE)
 
@@ -44,7 +40,11 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
     runtime = open_runtime(request.options.get("binary", ""), request.state)
     launch = Launch(runtime, request.id, bundle, spec, console)
     launch.check_root()
-    return TwoStepTask(launch) if request.two_step or console.socket else OneStepTask(launch)
+    if not (request.two_step or console.socket):
+        return OneStepTask(launch)
+    from prun_linux.two_step import TwoStepTask
+
+    return TwoStepTask(launch)
 
 
 class Launch:
@@ -108,6 +108,7 @@ class OneStepTask:
         self._status: ExitStatus | None = None
         self._error: PrunError | None = None
         self._early: list[int] = []
+        self._killed = False
 
     @property
     def pid(self) -> int | None:
@@ -134,6 +135,7 @@ class OneStepTask:
         return self._status
 
     def kill(self, number: int) -> None:
+        self._killed = self._killed or number == signal.SIGKILL
         if self._process is None:
             self._early.append(number)  # a handler may call this while start is at work
         elif self._ended or (number in _NOT_FORWARDED and self._launch.runtime.kill(self._launch.id, number)):
@@ -164,74 +166,13 @@ class OneStepTask:
         """Tell the container's exit code from the runtime's own: only the latter comes with an error in the log."""
         words = self._launch.runtime.failure(self._launch.log) if code > 0 else ""
         # crun writes the pid before the last execve, which may still fail; any other error comes before there is one.
-        if words and (self._launch.pid() is None or words.startswith("exec ")):
+        if words and self._killed:
+            self._status = ExitStatus(128 + signal.SIGKILL)  # it complains that we were quicker than it
+        elif words and (self._launch.pid() is None or words.startswith("exec ")):
             self._error = self._launch.failed(words)
             self._error.stage = "start"  # although ``wait`` is the first that can raise it
         else:
             self._status = ExitStatus(128 - code if code < 0 else code)
-
-
-class TwoStepTask:
-    """``RUNTIME create``, then ``RUNTIME start``: between them the container is there and its command is not running.
-
-    While ``create`` runs, prun is the subreaper of its descendants: the runtime exits, the container's first process
-    becomes our child, and its exit status cannot be lost, however soon it ends after ``start``.
-    """
-
-    def __init__(self, launch: Launch) -> None:
-        self._launch = launch
-        self._status: ExitStatus | None = None
-        self._started = False
-        self._early: list[int] = []
-        socket = launch.console.socket
-        with subreaper():
-            code = launch.spawn("create", *(("--console-socket", socket) if socket else ())).wait()
-        pid = launch.pid()
-        if code or pid is None:
-            launch.forget()
-            raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")
-        self._pid = pid
-        self._pidfd = os.pidfd_open(pid)
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._status else self._pid
-
-    def start(self) -> None:
-        if self._started:
-            raise FailedPrecondition(f"container {self._launch.id} has been started already")
-        if words := self._launch.runtime.call("start", self._launch.id, log=self._launch.log):
-            raise self._launch.failed(words)
-        self._started = True
-        for number in self._early:
-            self.kill(number)
-
-    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
-        if self._status is None and has_ended(self._pidfd, timeout_s):
-            self._status = self._reap()
-        return self._status
-
-    def kill(self, number: int) -> None:
-        if not self._started and number != signal.SIGKILL:
-            self._early.append(number)  # the process is the runtime's yet: it would not know what to do with it
-        elif self._status is None:
-            send(self._pidfd, number)
-
-    def delete(self) -> None:
-        if self._pidfd < 0:
-            return
-        self.kill(signal.SIGKILL)
-        self.wait(END_TIMEOUT_S)
-        self._launch.forget()
-        self.wait(0)
-        os.close(self._pidfd)
-        self._pidfd = -1
-
-    def _reap(self) -> ExitStatus:
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        if result is None or result.si_code == os.CLD_EXITED:
-            return ExitStatus(result.si_status if result else 0)
-        return ExitStatus(128 + result.si_status)
 
 
 def has_ended(pidfd: int, timeout_s: float | None) -> bool:
@@ -249,19 +190,3 @@ def send(pidfd: int, number: int) -> None:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return
-
-
-@contextmanager
-def subreaper() -> Iterator[None]:
-    """While the block runs, orphans among our descendants become our children (PR_SET_CHILD_SUBREAPER(2const))."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = ctypes.c_int()
-    libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise FailedPrecondition(f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(ctypes.get_errno())}")
-    try:
-        yield
-    finally:
-        libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)

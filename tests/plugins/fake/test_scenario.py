@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 
 from prun.errors import InvalidArgument, NotFound, PrunError, Unavailable
+from prun_fake import scenario as module
 from prun_fake.scenario import Scenario, Step, parse
 
 if TYPE_CHECKING:
@@ -47,6 +49,13 @@ def test_a_file_says_everything_that_options_say_and_steps(tmp_path: Path) -> No
     steps = (Step(0, "first"), Step(0.5, "", "second"), Step(0, "last"))
     assert parse(options) == Scenario(
         steps, exit=3, fail=("wait", "the machine is gone"), crash="delete", record="calls.jsonl"
+    )
+
+
+def test_the_example_of_the_documentation_is_a_scenario(tmp_path: Path) -> None:
+    example = dedent("".join(line for line in str(module.__doc__).splitlines(True) if line.startswith("    ")))
+    assert parse(scenario_file(tmp_path, example)) == Scenario(
+        (Step(0.1, "hello\n"),), exit=3, fail=("start", "no such device"), record="calls.jsonl"
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,16 +72,16 @@ def test_the_process_is_confined(machine: Machine, two_step: bool) -> None:
 
 
 def test_forbidden_things_do_not_work(machine: Machine) -> None:
-    commands = {
-        "mount -t tmpfs none /tmp": b"",
-        "echo 1 > /proc/sys/kernel/panic": b"",
-        "echo b > /proc/sysrq-trigger": b"",
-        "cat /proc/kcore | head -c 1 | grep .": b"",
-        "mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda": b"",
-        "date -s 2000-01-01": b"",
-        "touch /sys/x": b"",
-        "hostname other": b"",
-    }
+    commands = (
+        "mount -t tmpfs none /tmp",
+        "echo 1 > /proc/sys/kernel/panic",
+        "echo b > /proc/sysrq-trigger",
+        "cat /proc/kcore | head -c 1 | grep .",
+        "mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda",
+        "nice -n -5 true",
+        "touch /sys/x",
+        "hostname other",
+    )
     script = "\n".join(f"({command}) 2>/dev/null && echo '{number} worked'" for number, command in enumerate(commands))
     assert machine.run("sh", "-c", script + "\ntrue")[:2] == (ExitStatus(0), b"")
 
@@ -233,7 +234,7 @@ def test_no_descriptor_but_the_standard_ones_reaches_the_container(machine: Mach
     finally:
         os.close(leak)
     links = [line.split(b" -> ")[1] for line in out.splitlines() if b" -> " in line]
-    assert len(links) == 4  # the fourth is ls reading the directory
+    assert 3 <= len(links) <= 4  # the fourth is ls reading the directory
     assert not any(link.startswith(b"/etc") for link in links)
 
 
@@ -243,11 +244,14 @@ def test_the_runtimes_environment_is_not_ours(machine: Machine, monkeypatch: pyt
     with machine.task("sleep", "60") as task:
         task.start()
         until(lambda: task.pid is not None)
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-        environments = [Path(f"/proc/{pid}/environ") for pid in children.stdout.split()]
-        runtime = [path.read_bytes() for path in environments if b"--bundle" in path.with_name("cmdline").read_bytes()]
+        runtime = []
+        for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if b"--bundle" in cmdline.read_bytes() and machine.ids[-1].encode() in cmdline.read_bytes():
+                    runtime.append(cmdline.with_name("environ").read_bytes())
         assert runtime
-        assert all(env.startswith(b"PATH=") and env.count(b"\0") == 1 for env in runtime)
+        assert {env.split(b"=")[0] for env in runtime} == {b"PATH"}, runtime
+        assert all(env.count(b"\0") == 1 for env in runtime), runtime
 
 
 @both

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prun.errors import FailedPrecondition, InvalidArgument, NotFound
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
 from prun.image.reference import parse_reference
 from prun.image.source import parse_source
 from prun.metadata import ImageRow
-from prun.state import Store
+from prun.state import Store, is_root
 from prun.types import Image
 
 if TYPE_CHECKING:
@@ -34,14 +34,17 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
     with Store(request.root, request.state) as store:
-        row = _loaded_or_found(store, request.image)
+        row = _loaded_or_found(store, request.image, unpack=not request.view_only)
         return resolve(store.content, row.target, platform, row.name)
 
 
-def load_images(store: Store, source: str, *, tag: str = "", stdin: BinaryIO | None = None) -> list[ImageRow]:
+def load_images(
+    store: Store, source: str, *, tag: str = "", unpack: bool = True, stdin: BinaryIO | None = None
+) -> list[ImageRow]:
     """Copy the images of an archive or a layout into the store, and name them.
 
-    ``tag`` names the only image of the source.  An image without a name of its own is known by its digest.
+    ``tag`` names the only image of the source.  An image without a name of its own is known by its digest.  With
+    ``unpack`` the layers for this machine are unpacked at once, which checks their diff IDs; only root can.
 
     Raises:
         InvalidArgument: ``source`` is no archive and no layout; ``tag`` for several images.
@@ -56,19 +59,38 @@ def load_images(store: Store, source: str, *, tag: str = "", stdin: BinaryIO | N
             hint="oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], a path, or - for stdin",
         )
     name = str(parse_reference(tag)) if tag else ""
-    with store.using_images():
-        loaded = load(parsed, store.content, stdin)
-        if name and len(loaded) != 1:
-            raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
-        rows = []
-        for image in loaded:
-            for found in (name,) if name else image.names or (image.target["digest"],):
-                target = image.target
-                row = ImageRow(found, target["digest"], target["mediaType"], target["size"], time.time())
+    try:
+        with store.using_images():
+            loaded = load(parsed, store.content, stdin)
+            if name and len(loaded) != 1:
+                raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
+            now = time.time()
+            rows = [
+                ImageRow(each, image.target["digest"], image.target["mediaType"], image.target["size"], now)
+                for image in loaded
+                for each in ((name,) if name else image.names or (image.target["digest"],))
+            ]
+            for row in rows if unpack and is_root() else ():
+                _unpack(store, row)
+            for row in rows:
                 store.metadata.put_image(row)
-                rows.append(row)
-        write_index(store)
+            write_index(store)
+    except PrunError:
+        with store.removing_images():
+            collect_garbage(store)
+        raise
     return rows
+
+
+def _unpack(store: Store, row: ImageRow) -> None:
+    from prun.image.manifest import resolve
+    from prun.image.platform import host_platform
+
+    try:
+        image = resolve(store.content, row.target, host_platform(), row.name)
+    except NotFound:
+        return  # an image for other machines
+    store.snapshots.unpack(image.layers, store.content.open)
 
 
 def find(store: Store, words: str) -> ImageRow:
@@ -142,12 +164,12 @@ def write_index(store: Store) -> None:
     store.content.write_index((row.name, row.target) for row in store.metadata.images())
 
 
-def _loaded_or_found(store: Store, words: str) -> ImageRow:
+def _loaded_or_found(store: Store, words: str, *, unpack: bool) -> ImageRow:
     if parse_source(words) is None:
         return find(store, words)
     import sys
 
-    rows = load_images(store, words, stdin=sys.stdin.buffer if words == "-" else None)
+    rows = load_images(store, words, unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
     if len({row.digest for row in rows}) != 1:
         raise InvalidArgument(
             f"{words!r} holds {len(rows)} images", hint="name one: " + ", ".join(f"{row.name}" for row in rows)

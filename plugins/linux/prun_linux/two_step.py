@@ -1,0 +1,118 @@
+"""A container made by two calls of the OCI runtime, create and start, so that something can happen between them.
+
+Lifecycle: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prun.errors import FailedPrecondition
+from prun.types import ExitStatus
+from prun_linux.task import END_TIMEOUT_S, has_ended, send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prun_linux.task import Launch
+
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
+
+
+class TwoStepTask:
+    """``RUNTIME create``, then ``RUNTIME start``: between them the container is there and its command is not running.
+
+    While ``create`` runs, prun is the subreaper of its descendants: the runtime exits, the container's first process
+    becomes our child, and its exit status cannot be lost, however soon it ends after ``start``.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._status: ExitStatus | None = None
+        self._started = False
+        self._early: list[int] = []
+        socket = launch.console.socket
+        with subreaper():
+            code = launch.spawn("create", *(("--console-socket", socket) if socket else ())).wait()
+        pid = launch.pid()
+        if code or pid is None:
+            launch.forget()
+            raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")
+        self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._status else self._pid
+
+    def start(self) -> None:
+        if self._started:
+            raise FailedPrecondition(f"container {self._launch.id} has been started already")
+        if words := self._launch.runtime.call("start", self._launch.id, log=self._launch.log):
+            raise self._launch.failed(words)
+        self._started = True
+        for number in self._early:
+            self.kill(number)
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        if self._status is None and has_ended(self._pidfd, timeout_s):
+            self._status = self._reap()
+        return self._status
+
+    def kill(self, number: int) -> None:
+        if not self._started and number != signal.SIGKILL:
+            self._early.append(number)  # the process is the runtime's yet: it would not know what to do with it
+        elif self._status is None:
+            send(self._pidfd, number)
+
+    def delete(self) -> None:
+        if self._pidfd < 0:
+            return
+        self.kill(signal.SIGKILL)
+        self.wait(END_TIMEOUT_S)
+        self._launch.forget()
+        self.wait(0)
+        os.close(self._pidfd)
+        self._pidfd = -1
+
+    def _reap(self) -> ExitStatus:
+        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        if result is None or result.si_code == os.CLD_EXITED:
+            return ExitStatus(result.si_status if result else 0)
+        return ExitStatus(128 + result.si_status)
+
+
+class _Subreaper:
+    """Whether orphans among our descendants become our children: a setting of the whole process, shared by threads.
+
+    PR_SET_CHILD_SUBREAPER(2const).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = ctypes.c_int()
+        self._prctl = ctypes.CDLL(None).prctl
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(self._before), 0, 0, 0)
+                self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._prctl(PR_SET_CHILD_SUBREAPER, self._before.value, 0, 0, 0)
+
+
+subreaper = _Subreaper()

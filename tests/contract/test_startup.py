@@ -1,0 +1,75 @@
+"""What a command must not import: start-up is most of what a user feels.
+
+Budgets only fall.  They are modules, not milliseconds, so that they hold on any machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {
+    "asyncio",
+    "email",
+    "grpc",
+    "http",
+    "importlib.metadata",
+    "logging",
+    "prun_protos",
+    "rich",
+    "tarfile",
+    "urllib",
+}
+RUN_PATH = HEAVY | {"click", "ctypes", "dataclasses", "hashlib", "pathlib", "shutil", "subprocess", "tempfile"}
+NO_PLUGINS = {"pluggy", "prun.discovery", "prun.pipeline", "prun.plugins", "sqlite3"}
+RUN = "import prun.cli; prun.cli.command(['--root', {root!r}, '--state', {state!r}, *{words!r}])"
+
+
+def imported(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Run code twice in new interpreters, and return the modules that the second one imported."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code = f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"
+    for _ in range(2):  # the first fills the caches
+        out = subprocess.check_output([sys.executable, "-P", "-c", code], text=True)
+    return set(out.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("code", "never", "budget"),
+    [
+        ("import prun", RUN_PATH | NO_PLUGINS | {"prun.api", "prun.types"}, 30),
+        ("import prun.cli", RUN_PATH | NO_PLUGINS, 32),
+        ("from prun import hookimpl", RUN_PATH | (NO_PLUGINS - {"pluggy"}), 60),
+        ("import prun.testing", HEAVY, 90),
+    ],
+)
+def test_an_import_costs_little(
+    code: str, never: set[str], budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = imported(code, tmp_path, monkeypatch)
+    assert seen & never == set()
+    assert len(seen) <= budget, sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("words", "never", "budget"),
+    [
+        (["--version"], HEAVY | NO_PLUGINS, 48),
+        (["--help"], HEAVY | NO_PLUGINS, 48),
+        (["run", "--rm", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 134),
+        (["spec", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 128),
+    ],
+)
+def test_a_command_costs_little(
+    words: list[str], never: set[str], budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RUN.format(root=str(tmp_path / "root"), state=str(tmp_path / "state"), words=words)
+    seen = imported(run, tmp_path, monkeypatch)
+    assert seen & never == set()
+    assert len(seen) <= budget, sorted(seen)

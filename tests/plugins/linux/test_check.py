@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prun.types import RunRequest
+from prun_linux import check
+from prun_linux.check import check_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prun.spec.document import Spec
+
+REQUEST = RunRequest("c1")
+
+
+def good() -> Spec:
+    return {
+        "process": {"args": ["sh"], "cwd": "/", "env": ["A=1", "B="], "rlimits": []},
+        "hostname": "c1",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts"},
+            {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["rbind"]},
+        ],
+        "linux": {"namespaces": [{"type": "uts"}]},
+    }
+
+
+def problems(change: Callable[[Any], object], request: RunRequest = REQUEST) -> list[str]:
+    spec: Any = good()
+    change(spec)
+    return [str(problem) for problem in check_spec(request, spec)]
+
+
+def test_a_good_spec_has_no_problem() -> None:
+    assert problems(lambda spec: None) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s["process"].update(args=[]), "/process/args: there is no command"),
+        (lambda s: s["process"].pop("args"), "/process/args: there is no command"),
+        (lambda s: s["process"].update(args=[""]), "/process/args/0: "),
+        (lambda s: s["process"].update(cwd="tmp"), "/process/cwd: 'tmp' is not an absolute path"),
+        (lambda s: s["process"].pop("cwd"), "/process/cwd: '' is not an absolute path"),
+        (lambda s: s["process"].update(cwd="/a\nb"), "/process/cwd: '/a\\nb' contains"),
+        (lambda s: s["process"].update(env=["A=1", "A=2"]), "/process/env/1: 'A' is set twice"),
+        (lambda s: s["process"].update(env=["SECRET"]), "/process/env/0: 'SECRET' is not KEY=value"),
+        (lambda s: s["process"].update(env=["=x"]), "/process/env/0: '=x' is not KEY=value"),
+        (lambda s: s["process"].update(capabilities={"bounding": ["CAP_FLY"]}), "'CAP_FLY' is not known"),
+        (lambda s: s["process"].update(terminal=True), "/process/terminal: differs"),
+        (lambda s: s["linux"].update(namespaces=[]), "/hostname: would rename the host"),
+        (lambda s: s["mounts"][0].update(destination="proc"), "/mounts/0/destination: 'proc' is not an absolute"),
+        (lambda s: s["mounts"][0].update(destination="/."), "/mounts/0/destination: a mount over the root"),
+        (lambda s: s["mounts"].reverse(), "/dev hides /dev/pts, which is mounted before it"),
+        (lambda s: s["mounts"][3].update(source="etc"), "/mounts/3/source: 'etc' is not an absolute path"),
+        (lambda s: s["mounts"][3].update(source="/no/such"), "/mounts/3/source: '/no/such' does not exist"),
+        (lambda s: s["mounts"][3].update(type="none", source="/no/such"), "'/no/such' does not exist"),
+        (lambda s: s["mounts"][3].update(source="/a\0"), "contains a NUL"),
+    ],
+)
+def test_a_mistake_is_found_and_named(change: Callable[[Any], object], expected: str) -> None:
+    found = problems(change)
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    "cwd", ["/proc", "/proc/self/fd/7", "//proc/self/fd/7", "/tmp/../proc/1", "/dev/fd/3", "/./dev//fd", "/proc/"]
+)
+def test_a_working_directory_that_may_lead_out_is_refused(cwd: str) -> None:
+    assert "may lead out" in problems(lambda spec: spec["process"].update(cwd=cwd))[0]
+
+
+@pytest.mark.parametrize("cwd", ["/procs", "/dev/fds", "/home/proc"])
+def test_a_working_directory_that_only_looks_like_it_is_not(cwd: str) -> None:
+    assert problems(lambda spec: spec["process"].update(cwd=cwd)) == []
+
+
+def limit(name: str, soft: int, hard: int) -> Callable[[Any], object]:
+    return lambda spec: spec["process"].update(rlimits=[{"type": name, "soft": soft, "hard": hard}])
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    assert "soft 2 is over hard 1" in problems(limit("RLIMIT_NOFILE", 2, 1))[0]
+    assert "'RLIMIT_X' is not known" in problems(limit("RLIMIT_X", 1, 1))[0]
+
+
+def test_a_limit_over_our_own_needs_the_privilege_to_raise_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = resource.getrlimit(resource.RLIMIT_NOFILE)[1] + 1
+    monkeypatch.setattr(check, "_may_raise_limits", lambda: False)
+    assert f"hard {over} is over this process's own {over - 1}" in problems(limit("RLIMIT_NOFILE", 1, over))[0]
+    monkeypatch.setattr(check, "_may_raise_limits", lambda: True)
+    assert problems(limit("RLIMIT_NOFILE", 1, over)) == []
+
+
+def test_whether_limits_may_be_raised_is_as_the_kernel_sees_it() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard + 1))
+    except ValueError:  # what Python makes of EPERM
+        assert not check._may_raise_limits()
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert check._may_raise_limits()
+
+
+def test_all_problems_are_reported_together() -> None:
+    def change(spec: Any) -> None:
+        spec["process"].update(args=[], cwd="x")
+        spec["linux"].clear()
+
+    assert len(problems(change)) == 3
