@@ -47,7 +47,7 @@ format: $(VENV)/.tools ## Format the code
 	$(BIN)/ruff format .
 
 protos: $(VENV)/.tools ## Generate protos/prun_protos from protos/prun/v1
-	$(BIN)/python protos/generate.py
+	$(BIN)/python scripts/generate_protos.py
 
 bench: $(VENV)/.tools bench-packages dist/busybox.tar ## Measure against runc, podman and ctr, side by side
 	$(SUDO) $(BIN)/python bench/bench.py

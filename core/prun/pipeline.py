@@ -13,7 +13,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.errors import FailedPrecondition, InvalidArgument, PrunError
+from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
 from prun.state import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
-    from prun.types import ExitStatus, Image, Rootfs, RunRequest, RuntimeInfo, Stage, Task
+    from prun.types import ExitStatus, Image, Rootfs, RunRequest, RuntimeInfo, Task
 
 
 class Outcome(NamedTuple):
@@ -53,34 +53,34 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
         container = stack.enter_context(store.container(request))
 
         with store.using_images():
-            with at("resolve"):
+            with hooks.at("resolve"):
                 image = hooks.resolve_image(request, request.platform or info.platforms[0])
                 hooks.event(Event(request.id, "resolved", image.digest))
             container.resolved(image)
-            with at("prepare"):
+            with hooks.at("prepare"):
                 rootfs = stack.enter_context(hooks.prepare_rootfs(request, image, container.bundle))
                 hooks.event(Event(request.id, "prepared", rootfs.path))
 
-        with at("spec"):
+        with hooks.at("spec"):
             spec = build_spec(request, image, rootfs, hooks)
             write_config(container.bundle, spec)
             hooks.event(Event(request.id, "built", spec))
 
-        with at("console"):
+        with hooks.at("console"):
             console = stack.enter_context(hooks.open_console(request, spec))
-        with at("create"):
+        with hooks.at("create"):
             task = hooks.create_task(request, container.bundle, spec, console)
             stack.callback(_delete, task, request, hooks)
             hooks.event(Event(request.id, "created", task.pid))
 
         if signals is not None:
             signals.to(task)
-        with console.attach(task):
-            with at("start"):
+        with console.attach(task), ended_on_failure(task):
+            with hooks.at("start"):
                 task.start()
             container.started(task.pid, spec["process"].get("args", []))
             hooks.event(Event(request.id, "started", task.pid))
-            with at("wait"):
+            with hooks.at("wait"):
                 status = _wait(task)
         container.exited(status)
         hooks.event(Event(request.id, "exited", status.code))
@@ -92,9 +92,9 @@ def plan(request: RunRequest, hooks: Hooks) -> Spec:
     request = request._replace(view_only=True)
     info = hooks.describe_runtime()
     check_options(request, info)
-    with at("resolve"):
+    with hooks.at("resolve"):
         image = hooks.resolve_image(request, request.platform or info.platforms[0])
-    with at("prepare"), hooks.prepare_rootfs(request, image, "") as rootfs, at("spec"):
+    with hooks.at("prepare"), hooks.prepare_rootfs(request, image, "") as rootfs, hooks.at("spec"):
         return build_spec(request, image, rootfs, hooks)
 
 
@@ -141,12 +141,12 @@ def write_config(bundle: str, spec: Spec) -> None:
 
 
 @contextmanager
-def at(stage: Stage) -> Iterator[None]:
-    """Let errors say at which step they happened."""
+def ended_on_failure(task: Task) -> Iterator[None]:
+    """End the process when the block fails: a console waits for the end of its output."""
     try:
         yield
-    except PrunError as error:
-        error.stage = error.stage or stage
+    except BaseException:
+        task.delete()
         raise
 
 
@@ -158,6 +158,6 @@ def _wait(task: Task) -> ExitStatus:
 
 
 def _delete(task: Task, request: RunRequest, hooks: Hooks) -> None:
-    with at("delete"):
+    with hooks.at("delete"):
         task.delete()
         hooks.event(Event(request.id, "deleted"))

@@ -8,6 +8,7 @@ nowhere else.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pluggy import PluginManager, PluginValidationError
@@ -16,7 +17,7 @@ from prun import hookspecs
 from prun.errors import InvalidArgument, NotFound, PluginError, PrunError, Unimplemented
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from prun.discovery import EntryPoint
     from prun.spec import SpecOpt
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Rootfs,
         RunRequest,
         RuntimeInfo,
+        Stage,
         Task,
     )
     from prun.types import Container as ContainerRecord
@@ -137,6 +139,19 @@ class Hooks:
                 plugin=plugin,
             ) from error
         return answer
+
+    @contextmanager
+    def at(self, stage: Stage) -> Iterator[None]:
+        """Let errors of the block say at which stage they happened; those of a plugin's objects become PluginErrors."""
+        try:
+            yield
+        except PrunError as error:
+            error.stage = error.stage or stage
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"{type(error).__name__}: {_one_line(error)}", stage=stage, plugin=_module(error)
+            ) from error
 
     def _culprit(self, name: str, error: BaseException) -> str:
         """Name the plugin whose hookimpl the error passed through last; pluggy does not say."""
@@ -269,6 +284,14 @@ def names_of(value: str | None) -> list[str] | None:
     if "" in names:
         raise InvalidArgument(f"plugins {value!r} names an empty one", hint="NAME,NAME,... or none")
     return names
+
+
+def _module(error: BaseException) -> str:
+    """Return the package whose code raised an error."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if frame else ""
 
 
 def _one_line(error: BaseException) -> str:

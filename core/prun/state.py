@@ -217,6 +217,8 @@ def is_alive(lease: Lease) -> bool:
         return False
     if lease.start_time:
         return start_time(lease.pid) == lease.start_time
+    if sys.platform == "win32":  # where os.kill is no probe, and nothing is embedded that outlives its prun
+        return True
     try:
         os.kill(lease.pid, 0)
     except ProcessLookupError:

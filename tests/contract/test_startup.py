@@ -60,8 +60,8 @@ def test_an_import_costs_little(
 @pytest.mark.parametrize(
     ("words", "never", "budget"),
     [
-        (["--version"], HEAVY | NO_PLUGINS, 48),
-        (["--help"], HEAVY | NO_PLUGINS, 48),
+        (["--version"], HEAVY | NO_PLUGINS, 90),
+        (["--help"], HEAVY | NO_PLUGINS, 90),
         (["run", "--rm", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 134),
         (["spec", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 128),
     ],

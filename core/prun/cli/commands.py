@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 import click
 
 from prun import __version__
-from prun.cli import containers, images, system
 from prun.cli.options import GLOBAL, RUN
 from prun.errors import InvalidArgument
 
@@ -66,18 +66,48 @@ def _shown(option: Option) -> click.Option:
     )  # fmt: skip
 
 
+class _Lazy(click.Group):
+    """A group whose commands are imported when they are called: help needs only their names and their first lines."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, line = COMMANDS[cmd_name]
+        if not module:
+            return _Parsed(cmd_name, RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", line)
+        command: click.Command = getattr(importlib.import_module(f"prun.cli.{module}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in sorted(COMMANDS.items())])
+
+
+# Name: the module of prun.cli that has it, and the first line of its help.
+COMMANDS = {
+    "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
+    "images": ("images", "List images."),
+    "inspect": ("containers", "Show all that is known of containers and images, as JSON."),
+    "load": ("images", "Load images from an archive or a layout."),
+    "plugins": ("system", "List runtimes, engines and plugins."),
+    "ps": ("containers", "List containers."),
+    "rm": ("containers", "Remove containers."),
+    "rmi": ("images", "Remove images."),
+    "run": ("", "Run a container and return its exit code."),
+    "spec": ("", "Print the finished config.json of a run; execute nothing."),
+    "system": ("system", "Look after the store."),
+    "version": ("system", "Show versions."),
+}
+
+
 @click.group(
+    cls=_Lazy,
     params=[_shown(option) for option in GLOBAL],
     context_settings={"help_option_names": ["--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, message="prun version %(version)s")
 def main(**_: object) -> None:
     """Run containers through runtime plugins, without a daemon."""
-
-
-main.add_command(_Parsed("run", RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Run a container and return its exit code."))
-main.add_command(
-    _Parsed("spec", RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Print the finished config.json; execute nothing.")
-)
-for each in (*images.COMMANDS, *containers.COMMANDS, *system.COMMANDS):
-    main.add_command(each)

@@ -141,6 +141,3 @@ def _status(row: ContainerRow) -> str:
         code = "unknown" if row.exit_code is None else row.exit_code
         return f"Exited ({code}) {ago(row.finished_at)}"
     return "Created"
-
-
-COMMANDS = (ps, rm, inspect)

@@ -107,6 +107,3 @@ def _listed(store: Store, row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
         "Size": size_bytes,
         "Disk": size(size_bytes),
     }
-
-
-COMMANDS = (load, images, rmi)

@@ -141,7 +141,7 @@ def _runtime_findings() -> list[dict[str, Any]]:
 
 
 def _report_of(entry: EntryPoint) -> Iterable[tuple[str, bool, str, str]]:
-    """Ask the ``doctor`` module beside a runtime, where there is one: (check, whether it is well, what, remedy) each."""
+    """Ask the ``doctor`` module beside a runtime, where there is one: check, whether it is well, what, remedy."""
     from importlib import import_module, util
 
     module = entry.value.partition(":")[0] + ".doctor"
@@ -149,6 +149,3 @@ def _report_of(entry: EntryPoint) -> Iterable[tuple[str, bool, str, str]]:
         return ()
     report: Iterable[tuple[str, bool, str, str]] = import_module(module).report()
     return report
-
-
-COMMANDS = (plugins, doctor, version, system)

@@ -12,14 +12,14 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from prun.errors import DataLoss, NotFound, ResourceExhausted
+from prun.errors import DataLoss, NotFound, ResourceExhausted, Unavailable
 from prun.image.digest import digest_of, new_hasher, parse_digest
 from prun.image.media_type import OCI_INDEX
 from prun.image.storage import locked, make_directory, scratch_directory, storage_errors, sync_directory
 from prun.image.sync import BackgroundSync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from concurrent.futures import Future
     from types import TracebackType
     from typing import Self
@@ -41,10 +41,11 @@ class Ingest:
 
     def __init__(self, store: ContentStore) -> None:
         self.store = store
+        self.cancelled = False
         self._paths: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         self._numbers = itertools.count()
-        self._sync = BackgroundSync()
+        self.sync = BackgroundSync()
         self._stack = ExitStack()
         self._directory = ""
 
@@ -53,7 +54,7 @@ class Ingest:
             make_directory(f"{self.store.path}/blobs/sha256")
             make_directory(f"{self.store.path}/ingest")
             self._directory = stack.enter_context(scratch_directory(f"{self.store.path}/ingest"))
-            stack.callback(self._sync.close)
+            stack.callback(self.sync.close)
             self._place("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             self._place("index.json", _index(()))
             self._stack = stack.pop_all()
@@ -91,7 +92,13 @@ class Ingest:
             self._check_room(expected.get("size", 0))
             path = f"{self._directory}/{next(self._numbers)}"
             descriptor = _create(path)
-        return Writer(descriptor, expected, self._sync, lambda digest, size: self._add(digest, size, path))
+        return Writer(self, descriptor, path, expected)
+
+    def add(self, digest: str, size: int, path: str) -> None:
+        """Take over a finished file; its writer calls this."""
+        self._sizes[digest] = size
+        if self._paths.setdefault(digest, path) != path:
+            os.unlink(path)  # the same content twice
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
         """Write a small blob and return its descriptor."""
@@ -111,7 +118,7 @@ class Ingest:
         with storage_errors(self.store.path):
             for directory in directories:
                 make_directory(directory)
-            self._sync.finish(self._paths[digest] for digest in wanted if self._sizes[digest] <= _SMALL_BYTES)
+            self.sync.finish(self._paths[digest] for digest in wanted if self._sizes[digest] <= _SMALL_BYTES)
             for digest in wanted:
                 os.chmod(self._paths[digest], 0o444)
                 os.rename(self._paths.pop(digest), self.store.blob_path(digest))
@@ -123,10 +130,9 @@ class Ingest:
         with storage_errors(self.store.path), locked(self.store.path):
             self._place("index.json", _index(entries), replace=True)
 
-    def _add(self, digest: str, size: int, path: str) -> None:
-        self._sizes[digest] = size
-        if self._paths.setdefault(digest, path) != path:
-            os.unlink(path)  # the same content twice
+    def cancel(self) -> None:
+        """Make every write from now on fail, in whichever thread: the ingest is given up."""
+        self.cancelled = True
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._directory)
@@ -159,20 +165,18 @@ class Writer:
     After that, ``digest`` and ``size`` say what it is.
     """
 
-    def __init__(
-        self, descriptor: int, expected: Descriptor, sync: BackgroundSync, done: Callable[[str, int], None]
-    ) -> None:
+    def __init__(self, ingest: Ingest, descriptor: int, path: str, expected: Descriptor) -> None:
         self.digest = ""
         self.size = 0
+        self._ingest = ingest
         self._descriptor = descriptor
+        self._path = path
         self._expected = expected
         self._name = f"blob {expected['digest']}" if "digest" in expected else "a blob"
         self._algorithm = parse_digest(expected["digest"]).partition(":")[0] if "digest" in expected else "sha256"
         self._hasher = new_hasher(self._algorithm)
-        self._sync = sync
         self._synced = 0
         self._behind: Future[None] | None = None
-        self._done = done
 
     def __enter__(self) -> Self:
         return self
@@ -186,10 +190,10 @@ class Writer:
                 self._check()
                 complete = True
         finally:
-            with storage_errors(self._name):
-                self._sync.close_file(self._descriptor, sync=complete and self.size > _SMALL_BYTES)
+            with storage_errors(self._ingest.store.path):
+                self._ingest.sync.close_file(self._descriptor, sync=complete and self.size > _SMALL_BYTES)
         if complete:
-            self._done(self.digest, self.size)
+            self._ingest.add(self.digest, self.size, self._path)
 
     def write(self, data: ReadableBuffer) -> None:
         """Append ``data``.
@@ -197,18 +201,21 @@ class Writer:
         Raises:
             DataLoss: that is more than was expected.
             ResourceExhausted: the disk is full.
+            Unavailable: the ingest was cancelled.
         """
+        if self._ingest.cancelled:
+            raise Unavailable(f"{self._name} is not written: the ingest was cancelled")
         view = memoryview(data)
         self.size += len(view)
         if self.size > self._expected.get("size", self.size):
             raise DataLoss(f"{self._name} is longer than the {self._expected['size']} bytes that were announced")
         self._hasher.update(view)
-        with storage_errors(self._name):
+        with storage_errors(self._ingest.store.path):
             while view:
                 view = view[os.write(self._descriptor, view) :]
             if self.size - self._synced >= _SYNC_BEHIND_BYTES and (not self._behind or self._behind.done()):
                 self._synced = self.size
-                self._behind = self._sync.start(self._descriptor)
+                self._behind = self._ingest.sync.start(self._descriptor)
 
     def _check(self) -> None:
         if self.size != self._expected.get("size", self.size):

@@ -12,10 +12,10 @@ Spec: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from prun.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted
 from prun.image.digest import matches, parse_digest
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class ContentStore:
             return os.stat(self.blob_path(digest)).st_size
         except FileNotFoundError as error:
             raise self._not_found(digest) from error
+        except PermissionError as error:
+            raise self._denied(digest) from error
 
     def open(self, digest: str) -> BinaryIO:
         """Open the blob for reading; it was verified when it was written, and is not now.
@@ -65,6 +67,8 @@ class ContentStore:
             return open(self.blob_path(digest), "rb")
         except FileNotFoundError as error:
             raise self._not_found(digest) from error
+        except PermissionError as error:
+            raise self._denied(digest) from error
 
     def read(self, digest: str, limit_bytes: int) -> bytes:
         """Return the whole of a small blob, verified.
@@ -112,25 +116,23 @@ class ContentStore:
 
     def delete(self, digest: str) -> None:
         """Remove the blob if it is here; who has it open keeps it."""
-        try:
+        from prun.image.storage import storage_errors
+
+        with storage_errors(self.path), suppress(FileNotFoundError):
             os.unlink(self.blob_path(digest))
-        except FileNotFoundError:
-            return
 
     def digests(self) -> Iterator[str]:
-        """Yield the digest of every blob, in no order."""
+        """Yield the digest of every blob, in no order; files that others put here are none."""
         for algorithm in _names(f"{self.path}/blobs"):
             for name in _names(f"{self.path}/blobs/{algorithm}"):
-                try:
+                with suppress(InvalidArgument):
                     yield parse_digest(f"{algorithm}:{name}")
-                except InvalidArgument:
-                    continue  # a file that somebody else put here
 
     def write_index(self, entries: Iterable[tuple[str, Descriptor]]) -> None:
         """Replace ``index.json`` by one that gives each target its name, in a single step.
 
-        ``entries`` is gone through under a lock of the store: a generator that looks the names up while it runs
-        cannot write an older state over a newer one.
+        ``entries`` is gone through under a lock of the store: a generator function that looks the names up when it
+        is first asked cannot write an older state over a newer one.
         """
         with self.ingesting() as ingest:
             ingest.replace_index(entries)
@@ -149,6 +151,9 @@ class ContentStore:
 
     def _not_found(self, digest: str) -> NotFound:
         return NotFound(f"blob {digest} is not in the content store {self.path!r}", hint="load or pull the image again")
+
+    def _denied(self, digest: str) -> PermissionDenied:
+        return PermissionDenied(f"blob {digest} in the content store {self.path!r} may not be read")
 
 
 def _names(directory: str) -> list[str]:

@@ -50,6 +50,9 @@ def stage_all(files: Files, wanted: Mapping[str, Descriptor], ingest: Ingest, jo
     pool = ThreadPoolExecutor(jobs, "stage")
     try:
         return dict(zip(names, pool.map(stage, names), strict=True))
+    except BaseException:
+        ingest.cancel()  # the others need not finish their gigabytes
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

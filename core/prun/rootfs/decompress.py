@@ -86,6 +86,13 @@ class ByteStream:
         for _ in self.pieces(size):
             pass
 
+    def skip_padding(self, size: int) -> None:
+        """Pass over the next ``size`` bytes, or what there is of them: `umoci insert` leaves out the last padding."""
+        while size and not self.ended():
+            step = min(size, len(self._chunk) - self._at)
+            self._at += step
+            size -= step
+
     def ended(self) -> bool:
         """Whether nothing is left."""
         return self._at == len(self._chunk) and not self._next()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _PAGE_BYTES = 4096
 _MS_BIND, _MS_REC = 0x1000, 0x4000
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-# Another default would make a layer point at files outside of itself (kernel, overlayfs.rst, "Redirects").
-_FIXED = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
+# A layer must not point at files outside of itself; "off" would still follow (kernel, overlayfs.rst, "redirect_dir").
+_FIXED = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
 _NO_NEW_MOUNT = (errno.EINVAL, errno.ENOSYS)  # no lowerdir+, or no fsopen at all
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COPY_HINT = "PRUN_SNAPSHOTTER=copy does without overlayfs"
@@ -41,9 +41,12 @@ class Overlay(NamedTuple):
         return ",".join((*words, "volatile") if self.volatile else words)
 
     def pairs(self) -> list[tuple[str, str | None]]:
-        """Return the options for fsconfig(2), where nothing needs an escape; None for a flag."""
-        places = [*(("lowerdir+", path) for path in self.lower), ("upperdir", self.upper), ("workdir", self.work)]
-        return [*places, *_FIXED, *([("volatile", None)] if self.volatile else [])]
+        """Return the options for fsconfig(2); None for a flag.  Of these, the kernel takes ``lowerdir+`` literally."""
+        lower = [("lowerdir+", path) for path in self.lower]
+        writable = [
+            (key, path.replace("\\", "\\\\")) for key, path in (("upperdir", self.upper), ("workdir", self.work))
+        ]
+        return [*lower, *writable, *_FIXED, *([("volatile", None)] if self.volatile else [])]
 
 
 def overlay_options(lower: Sequence[str], upper: str, work: str) -> tuple[str, ...]:

@@ -52,10 +52,10 @@ def read_entries(stream: ByteStream, limits: Limits = LIMITS) -> Iterator[Entry]
         entry = _next_entry(stream, common, limits)
         if entry is None:
             return
-        stored = entry.stored_bytes
-        end = stream.offset + stored + -stored % BLOCK_BYTES
+        end = stream.offset + entry.stored_bytes
         yield entry
         stream.skip(end - stream.offset)
+        stream.skip_padding(-entry.stored_bytes % BLOCK_BYTES)
     if _next_entry(stream, common, limits) is not None:
         raise ResourceExhausted(f"tar has more than {limits.entries} entries")
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SCRIPT_LIMIT_BYTES = 1 << 16
 INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
 
-_NOT_FOUND = re.compile(r'executable file .*not found|^exec: ".*": stat .*: no such file')
-_NOT_INVOCABLE = re.compile(r'^exec: ".*": |^open executable: |^exec container process ')
+_NOT_FOUND = r'executable file .*not found|^exec: ".*": stat .*: no such file'
+_NOT_INVOCABLE = r'^exec: ".*": |^open executable: |^exec container process '
 
 
 def check_command(spec: Spec, root: Root) -> None:
@@ -63,9 +63,9 @@ def check_command(spec: Spec, root: Root) -> None:
 
 def failed(words: str, command: str, runtime: str) -> PrunError:
     """Return the error that fits what the OCI runtime said when it could not start ``command``."""
-    if _NOT_FOUND.search(words):
+    if re.search(_NOT_FOUND, words):
         return _not_found(command)
-    if _NOT_INVOCABLE.search(words):
+    if re.search(_NOT_INVOCABLE, words):
         return CommandNotInvocable(f"command {command!r} cannot be executed: {words}")
     return Unavailable(f"{runtime} could not start the container: {words}")
 

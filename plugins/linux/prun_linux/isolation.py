@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NETWORKS = ("none", "host")
 CGROUP_PARENT = "/prun"
+_X32_GETPID = 0x40000000 + 39  # __X32_SYSCALL_BIT, __NR_getpid
 RLIMITS = {"RLIMIT_NOFILE": (1024, 1024)}
 
 
@@ -124,7 +125,20 @@ def seccomp_opts(profile: str) -> list[SpecOpt]:
     from prun.spec.seccomp import default_profile, load_profile, with_seccomp
 
     loaded = load_profile(profile) if profile else default_profile()
-    return [with_seccomp(loaded, host_platform().architecture, kernel_version())]
+    return [with_seccomp(loaded, host_platform().architecture, kernel_version(), unused_architectures())]
+
+
+def unused_architectures() -> list[str]:
+    """Return what an amd64 profile names and this kernel cannot execute: mostly x32, sometimes all 32-bit code."""
+    import ctypes
+    import errno
+
+    if os.uname().machine != "x86_64":
+        return []
+    libc = ctypes.CDLL(None, use_errno=True)
+    x32 = libc.syscall(ctypes.c_long(_X32_GETPID)) != -1 or ctypes.get_errno() != errno.ENOSYS
+    x86 = os.path.exists("/proc/sys/abi/vsyscall32")  # there with CONFIG_IA32_EMULATION only
+    return [name for name, used in (("SCMP_ARCH_X32", x32), ("SCMP_ARCH_X86", x86)) if not used]
 
 
 def kernel_version() -> tuple[int, int]:

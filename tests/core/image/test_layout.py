@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from images import CONFIG, MANIFEST, busybox_layout, digest
 
-from prun.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from prun.errors import DataLoss, InvalidArgument, NotFound, PrunError, ResourceExhausted, Unavailable
 from prun.image.archive import load
 from prun.image.layout import ContentStore
 from prun.image.source import parse_source
@@ -242,11 +242,38 @@ def test_strangers_in_the_store_are_no_blobs_and_those_in_ingest_are_cleared(sto
 
 
 def test_a_store_below_a_file_is_an_error_of_ours(tmp_path):
-    from prun.errors import PrunError
-
     tmp_path.joinpath("file").touch()
     with pytest.raises(PrunError, match="content store"):
         ContentStore(str(tmp_path / "file" / "content")).put(DATA, CONFIG)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mounted], check=True)
+    yield mounted
+    subprocess.run(["umount", mounted], check=True)
+
+
+@pytest.mark.root
+def test_a_disk_that_runs_full_is_an_error_that_leaves_nothing(small_disk):
+    store = ContentStore(str(small_disk / "content"))
+    data = os.urandom(3 << 20)
+    with pytest.raises(ResourceExhausted, match="does not fit"):
+        store.put(data, CONFIG)
+    full = pytest.raises(ResourceExhausted, match="No space left")
+    with full, store.ingesting() as ingest, ingest.writer({"mediaType": CONFIG}) as writer:
+        writer.write(data)
+    assert list(store.digests()) == os.listdir(f"{store.path}/ingest") == []
+    assert store.has(store.put(data[: 1 << 20], CONFIG)["digest"])
+
+
+def test_a_cancelled_ingest_writes_no_more(store):
+    with store.ingesting() as ingest:
+        ingest.cancel()
+        with pytest.raises(Unavailable, match="cancelled"):
+            ingest.put(DATA, CONFIG)
 
 
 # as an OCI image layout

@@ -116,7 +116,7 @@ def test_the_options_switch_off_what_a_distribution_may_have_switched_on(tmp_pat
         f"lowerdir={layers.lower[0]}",
         f"upperdir={layers.upper}",
         f"workdir={layers.work}",
-        "redirect_dir=off",
+        "redirect_dir=nofollow",
         "metacopy=off",
         "index=off",
     )

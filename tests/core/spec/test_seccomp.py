@@ -49,6 +49,11 @@ def test_architectures_come_from_the_map(architecture: str, expected: list[str] 
     assert seccomp.resolve(TEMPLATE, architecture, [], KERNEL).get("architectures") == expected
 
 
+def test_an_architecture_that_the_kernel_cannot_execute_is_left_out() -> None:
+    profile = seccomp.resolve(TEMPLATE, "amd64", [], KERNEL, ["SCMP_ARCH_X32"])
+    assert profile["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+
+
 def test_what_only_a_template_has_is_gone() -> None:
     profile = seccomp.resolve(TEMPLATE, "amd64", DEFAULT_CAPABILITIES, KERNEL)
     assert set(profile) == {"defaultAction", "defaultErrnoRet", "architectures", "syscalls"}

@@ -12,7 +12,7 @@ from referencing import Registry, Resource
 import prun_linux
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from prun.spec import seccomp
-from prun.types import Image, Platform, RunRequest
+from prun.types import Platform, RunRequest
 from prun_linux import isolation
 
 from .conftest import SCRATCH, NoRootfs, make_spec
@@ -48,6 +48,7 @@ def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """What depends on the machine is the same on every one: the profile, the host's files, its processors."""
     monkeypatch.setattr(seccomp, "TEMPLATES", (str(TEMPLATE),))
     monkeypatch.setattr(isolation, "thermal_paths", lambda: ())
+    monkeypatch.setattr(isolation, "unused_architectures", lambda: ["SCMP_ARCH_X32"])
     monkeypatch.setattr("prun.spec.linux.HOST_FILES", ("/etc/resolv.conf", "/etc/hosts", "/etc/localtime"))
     monkeypatch.setattr("prun.spec.linux.os.path.isfile", lambda path: True)
     monkeypatch.setattr("prun.image.platform.host_platform", lambda: Platform("linux", "amd64"))
@@ -236,7 +237,3 @@ def test_the_kernels_version_is_two_numbers() -> None:
 
 def test_the_default_spec_has_no_problem() -> None:
     assert prun_linux.prun_check_spec(request(), spec_of()) == []
-
-
-def test_an_image_is_only_asked_for_its_user() -> None:
-    assert Image("x", "", Platform("linux", "amd64"), {}).config.get("User") is None

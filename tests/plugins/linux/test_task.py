@@ -250,8 +250,8 @@ def test_the_runtimes_environment_is_not_ours(machine: Machine, monkeypatch: pyt
                 if b"--bundle" in cmdline.read_bytes() and machine.ids[-1].encode() in cmdline.read_bytes():
                     runtime.append(cmdline.with_name("environ").read_bytes())
         assert runtime
-        assert {env.split(b"=")[0] for env in runtime} == {b"PATH"}, runtime
-        assert all(env.count(b"\0") == 1 for env in runtime), runtime
+        names = {entry.partition(b"=")[0] for env in runtime for entry in env.split(b"\0") if entry}
+        assert names <= {b"PATH", b"_LIBCONTAINER_CLONED_BINARY"}  # the latter is crun's word to itself
 
 
 @both

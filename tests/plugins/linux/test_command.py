@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, ResourceExhausted, Unavailable
+from prun.types import FileStat
+from prun_linux.command import check_command, failed
+
+if TYPE_CHECKING:
+    from prun.spec.document import Spec
+
+
+class Root:
+    """Files by path: mode and content; whatever else is asked for is not there."""
+
+    def __init__(self, **extra: tuple[int, bytes]) -> None:
+        self.files = {
+            "/bin": (stat.S_IFDIR | 0o755, b""),
+            "/bin/sh": (stat.S_IFREG | 0o755, b"\x7fELF"),
+            "/bin/data": (stat.S_IFREG | 0o644, b""),
+            "/bin/mine": (stat.S_IFREG | 0o700, b""),
+            "/bin/device": (stat.S_IFCHR | 0o777, b""),
+            "/bin/good": (stat.S_IFREG | 0o755, b"#! /bin/sh -e\nexit"),
+            "/bin/bad": (stat.S_IFREG | 0o755, b"#!/no/such\nexit"),
+            "/bin/empty": (stat.S_IFREG | 0o755, b"#!\n"),
+            "/bin/proc": (stat.S_IFREG | 0o755, b"#!/proc/self/exe\n"),
+            "/bin/large": (stat.S_IFREG | 0o755, b"#!/no/such\n" + b"x" * (1 << 17)),
+            "/opt/only": (stat.S_IFREG | 0o755, b"\x7fELF"),
+        }
+
+    def stat(self, path: str) -> FileStat | None:
+        found = self.files.get(path)
+        return FileStat(found[0], 5, 6, len(found[1])) if found else None
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        data = self.files[path][1]
+        if len(data) > limit_bytes:
+            raise ResourceExhausted(path)
+        return data
+
+
+def spec(command: str, *, path: str = "/sbin:/bin", cwd: str = "/", mounts: Any = (), **user: Any) -> Spec:
+    process = {"args": [command], "env": [f"PATH={path}"], "cwd": cwd, "user": user}
+    entries = [{"destination": "/proc", "type": "proc"}, {"destination": "/etc/hosts", "type": "bind"}, *mounts]
+    return {"process": process, "mounts": entries}  # type: ignore[typeddict-item]
+
+
+DATA = {"destination": "/data", "type": "bind"}
+
+
+@pytest.mark.parametrize(
+    "the_spec",
+    [
+        spec("sh"),
+        spec("/bin/sh"),
+        spec("bin/sh"),
+        spec("./sh", cwd="/bin"),
+        spec("../bin/sh", cwd="/usr"),
+        spec("only", path=".", cwd="/opt"),
+        spec("only", path="", cwd="/opt"),
+        spec("good"),
+        spec("empty"),
+        spec("proc"),
+        spec("large"),
+        spec("mine", uid=0),
+        spec("mine", uid=5),
+        spec("/proc/self/exe"),
+        spec("/data/nosuch", mounts=[DATA]),
+        spec("nosuch", path="/data/bin:/bin", mounts=[DATA]),
+        spec("nosuch", mounts=[DATA]),
+    ],
+)
+def test_a_command_that_may_work_is_let_through(the_spec: Spec) -> None:
+    check_command(the_spec, Root())
+
+
+@pytest.mark.parametrize(
+    "the_spec",
+    [
+        spec("nosuch"),
+        spec("/bin/nosuch"),
+        spec("sh", path="/sbin"),
+        spec("sh/", path="/bin"),
+        spec("data"),  # docker: not found, although there is a file of that name in PATH
+        spec("sh", mounts=[{"destination": "/dev", "type": "tmpfs"}], path="/usr"),
+    ],
+)
+def test_a_missing_command_is_not_found(the_spec: Spec) -> None:
+    with pytest.raises(CommandNotFound):
+        check_command(the_spec, Root())
+
+
+@pytest.mark.parametrize(
+    ("the_spec", "reason"),
+    [
+        (spec("/bin"), "directory"),
+        (spec("/bin/data"), "permission denied"),
+        (spec("/bin/mine", uid=7, gid=6), "permission denied"),
+        (spec("/bin/device"), "no regular file"),
+        (spec("bad"), "'/no/such' is missing"),
+        (spec("/bin/bad"), "'/no/such' is missing"),
+    ],
+)
+def test_a_command_that_cannot_work_says_why(the_spec: Spec, reason: str) -> None:
+    with pytest.raises(CommandNotInvocable, match=reason):
+        check_command(the_spec, Root())
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ('exec: "x": executable file not found in $PATH', CommandNotFound),
+        ('exec: "/x": stat /x: no such file or directory', CommandNotFound),
+        ("executable file `x` not found in $PATH: No such file or directory", CommandNotFound),
+        ('exec: "/x": permission denied', CommandNotInvocable),
+        ("open executable: Permission denied", CommandNotInvocable),
+        ("exec container process `/x`: Exec format error", CommandNotInvocable),
+        ("exec container process (missing dynamic library?) `/x`: No such file or directory", CommandNotInvocable),
+        ("error mounting: no such file or directory", Unavailable),
+        ("", Unavailable),
+    ],
+)
+def test_the_words_of_runc_and_crun_are_understood(words: str, kind: type[PrunError]) -> None:
+    assert type(failed(words, "x", "runc")) is kind
