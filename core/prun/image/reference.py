@@ -101,7 +101,11 @@ def _split_domain(name: str) -> tuple[str, str]:
 
 
 def _is_domain(first: str) -> bool:
-    """Tell whether the part before the first slash is a domain: no path component looks like that."""
+    """Tell whether the part before the first slash is meant as a domain.
+
+    docker takes ``a_b.c/x``, whose first part looks like a domain and is none, for a name without any domain; here it
+    is refused, for nothing could be pulled by it.
+    """
     return "." in first or ":" in first or first == "localhost" or first.lower() != first
 
 

@@ -93,7 +93,7 @@ def resolve(
     """Return ``profile`` in OCI form for one architecture (GOARCH), a set of capabilities and a kernel version.
 
     ``unused`` are architectures of the template's map that this kernel cannot execute.  Leaving one out saves 10 ms
-    of every start, because libseccomp's time grows with rules times architectures; who tries its system calls is killed.
+    of every start (libseccomp's time grows with rules times architectures); its system calls then are fatal.
 
     Raises:
         InvalidArgument: a rule has not the shape of one, or both or none of two exclusive keys.

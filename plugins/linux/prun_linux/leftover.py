@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, Unavailable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from prun.types import Container
 
 UNKNOWN = ExitStatus(255)
+EXECVE_MS = 1000  # no execve takes that long
 
 
 class LeftoverTask:
@@ -91,27 +93,40 @@ def _runtime_of(container: Container) -> OciRuntime | None:
 
 def _runtime_processes(container: Container) -> list[int]:
     """Return pidfds of runtime processes of ours that were called to run or create this very bundle."""
-    words = [b"--bundle", os.fsencode(container.bundle)]
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and _is_runtime_process(name, words, os.fsencode(container.id)):
+        if name.isdigit() and _is_runtime_process(name, container):
             try:
                 pidfd = os.pidfd_open(int(name))
             except ProcessLookupError:
                 continue
-            if _is_runtime_process(name, words, os.fsencode(container.id)):
+            if _is_runtime_process(name, container):  # still: the pid could have become another's
                 found.append(pidfd)
             else:
                 os.close(pidfd)
     return found
 
 
-def _is_runtime_process(pid: str, words: list[bytes], container_id: bytes) -> bool:
+def _is_runtime_process(pid: str, container: Container) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            line = file.read(1 << 16).rstrip(b"\0").split(b"\0")
-            mine = os.fstat(file.fileno()).st_uid == os.geteuid()
+        mine = os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+        line = _command_line(pid, container) if mine else []
     except OSError:
-        return False
-    pairs = [line[i : i + 2] for i in range(len(line) - 1)]
-    return mine and line[-1] == container_id and words in pairs
+        return False  # it has ended
+    words = [b"--bundle", os.fsencode(container.bundle)]
+    return line[-1:] == [os.fsencode(container.id)] and words in (line[i : i + 2] for i in range(len(line)))
+
+
+def _command_line(pid: str, container: Container) -> list[bytes]:
+    """Return the arguments of a process; of a runtime that is just being executed, as soon as it has some.
+
+    Inside execve(2) there is a time with the new program and no arguments yet.
+    """
+    names = {os.path.basename(container.options.get("binary", "")), *BINARIES}
+    for _ in range(EXECVE_MS):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read(1 << 16).rstrip(b"\0")
+        if line or os.path.basename(os.readlink(f"/proc/{pid}/exe")) not in names:
+            return line.split(b"\0")
+        time.sleep(0.001)
+    return []

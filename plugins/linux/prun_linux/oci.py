@@ -127,12 +127,12 @@ class OciRuntime(NamedTuple):
 
     def call(self, *words: str, log: str) -> str:
         """Run the binary to its end; return an empty string, or its words when it failed."""
-        code = self.spawn(list(words), log=log).wait()
+        code = finish(self.spawn(list(words), log=log))
         return "" if code == 0 else self.failure(log) or f"exit status {code}"
 
     def kill(self, container_id: str, number: int) -> bool:
         """Send a signal to the container's first process; False when there is none."""
-        return self.spawn(["kill", container_id, str(number)]).wait() == 0
+        return finish(self.spawn(["kill", container_id, str(number)])) == 0
 
     def delete(self, container_id: str) -> None:
         """Kill the container if it runs, and forget it; one that is not known is no error.
@@ -140,7 +140,7 @@ class OciRuntime(NamedTuple):
         Raises:
             Unavailable: the runtime could not, and still holds its state.
         """
-        self.spawn(["delete", "--force", container_id]).wait()
+        finish(self.spawn(["delete", "--force", container_id]))
         if self.knows(container_id):
             raise Unavailable(
                 f"{self.name} could not delete container {container_id}",
@@ -174,6 +174,15 @@ class OciRuntime(NamedTuple):
             if isinstance(entry, dict) and entry.get("level") in ("error", "fatal", "panic"):
                 return _one_line(str(entry.get("msg", "")))
         return ""
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a call of the runtime; an exception of a signal handler waits, too, so that nothing is half done."""
+    try:
+        return process.wait()
+    except BaseException:
+        process.wait()
+        raise
 
 
 def open_runtime(binary: str, state: str) -> OciRuntime:

@@ -13,7 +13,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, PrunError
-from prun.types import ExitStatus
+from prun.types import Container, ExitStatus
 from prun_linux import cgroups
 from prun_linux.command import check_command, failed
 from prun_linux.oci import OciRuntime, open_runtime
@@ -87,6 +87,14 @@ class Launch:
         """Return the error for what the runtime said."""
         return failed(words, self.command, self.runtime.name)
 
+    def find_and_delete(self) -> None:
+        """Delete the container although the runtime's process is not known."""
+        from prun_linux.leftover import LeftoverTask
+
+        state, name = os.path.split(self.runtime.root)
+        options = {"binary": self.runtime.binary}
+        LeftoverTask(Container(self.id, name, self.bundle, "", state, options=options)).delete()
+
     def forget(self) -> None:
         """Remove what a runtime that failed or was killed has left."""
         self.runtime.delete(self.id)
@@ -109,6 +117,7 @@ class OneStepTask:
         self._error: PrunError | None = None
         self._early: list[int] = []
         self._killed = False
+        self._tried = False
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +126,7 @@ class OneStepTask:
     def start(self) -> None:
         if self._process:
             raise FailedPrecondition(f"container {self._launch.id} has been started already")
+        self._tried = True
         process = self._launch.spawn("run")
         self._pidfd = os.pidfd_open(process.pid)
         self._process = process
@@ -145,6 +155,8 @@ class OneStepTask:
 
     def delete(self) -> None:
         if self._process is None:
+            if self._tried:  # an exception came just between the process and us
+                self._launch.find_and_delete()
             return
         if not self._ended:
             self.kill(signal.SIGKILL)

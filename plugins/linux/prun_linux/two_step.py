@@ -9,11 +9,12 @@ import ctypes
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition
 from prun.types import ExitStatus
+from prun_linux.oci import finish
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ class TwoStepTask:
         self._early: list[int] = []
         socket = launch.console.socket
         with subreaper():
-            code = launch.spawn("create", *(("--console-socket", socket) if socket else ())).wait()
+            process = launch.spawn("create", *(("--console-socket", socket) if socket else ()))
+            try:
+                code = finish(process)
+            except BaseException:  # nobody has this task yet who could delete it
+                self._abandon()
+                raise
         pid = launch.pid()
         if code or pid is None:
             launch.forget()
@@ -79,6 +85,15 @@ class TwoStepTask:
         self.wait(0)
         os.close(self._pidfd)
         self._pidfd = -1
+
+    def _abandon(self) -> None:
+        """Remove a container that was created and that nobody wants."""
+        if (pid := self._launch.pid()) is not None:
+            with suppress(ChildProcessError):  # not ours: it never came so far, or has been reaped
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+        self._launch.forget()
 
     def _reap(self) -> ExitStatus:
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)

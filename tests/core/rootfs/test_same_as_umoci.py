@@ -146,8 +146,9 @@ def compare(layout: Path, tag: str, work: Path, driver: str, but_times_of: tuple
 
 def test_a_small_image_of_everything_is_unpacked_as_umoci_does(tmp_path: Path, driver: str) -> None:
     oci_layout(tmp_path / "layout", [layer_tar(layer) for layer in SMALL], tag="test")
-    made_up = (b"x" * 120,)  # a parent without an entry: the time of unpacking
-    compare(tmp_path / "layout", "test", tmp_path, driver, made_up)
+    made_up = b"x" * 120  # a parent without an entry: the time of unpacking
+    changed = b"."  # umoci sets its time before it removes what later layers hide
+    compare(tmp_path / "layout", "test", tmp_path, driver, (made_up, changed))
 
 
 @pytest.mark.slow

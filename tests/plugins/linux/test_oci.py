@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import prun_linux
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from prun_linux import cgroups, doctor, oci
+from prun_linux import cgroups, oci
 from prun_linux.oci import OciRuntime, find_binary, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -137,35 +137,3 @@ def test_a_runtime_that_cannot_delete_is_an_error_that_says_how_to_go_on(
 def test_a_state_that_is_no_json_object_is_no_state(install: Callable[..., str], tmp_path: Path) -> None:
     for script in ("echo junk", "echo '[]'", "exit 1"):
         assert OciRuntime(install("runc", script), str(tmp_path)).state("c1") == {}
-
-
-def test_doctor_reports_every_line_with_a_remedy_where_something_is_missing() -> None:
-    findings = doctor.report()
-    names = [name for name, _, _, _ in findings]
-    for name in ("OCI runtime", "cgroups", "namespaces", "overlayfs", "seccomp", "seccomp profile", "conmon"):
-        assert name in names
-    assert all(found for _, _, found, _ in findings)
-    assert all(remedy for _, ok, _, remedy in findings if not ok)
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "sound"),
-    [
-        ("runc", (1, 1, 5), False),
-        ("runc", (1, 3, 5), False),
-        ("runc", (1, 3, 6), True),
-        ("runc", (1, 4, 2), False),
-        ("runc", (1, 4, 3), True),
-        ("runc", (1, 5, 0), True),
-        ("crun", (1, 8, 1), False),
-        ("crun", (1, 28, 0), True),
-        ("youki", (0, 1, 0), True),
-    ],
-)
-def test_versions_with_known_holes_are_told_from_sound_ones(name: str, version: tuple[int, ...], sound: bool) -> None:
-    assert doctor.is_sound(name, version) == sound
-
-
-def test_the_cgroup_mode_is_one_of_those_there_are() -> None:
-    assert cgroups.mode() in ("", "v1", "hybrid", "v2")
-    assert Path(cgroups.MOUNT).exists() == bool(cgroups.mode())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -18,23 +16,15 @@ import prun_linux
 from prun.console import Captured
 from prun.errors import CommandNotFound, CommandNotInvocable, FailedPrecondition, PrunError, Unavailable
 from prun.types import ExitStatus, Mount
-from prun_linux import cgroups
+from prun_linux.task import Launch
 
-from .conftest import BINARY, make_spec
+from .conftest import BINARY, both, make_spec, until
 
 if TYPE_CHECKING:
     from .conftest import Machine
 
 pytestmark = pytest.mark.root
-both = pytest.mark.parametrize("two_step", [False, True], ids=["one-step", "two-step"])
 LOOP = "while :; do sleep 0.05; done"
-
-
-def until(condition: Any, timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @both
@@ -356,92 +346,46 @@ def test_containers_of_threads_do_not_disturb_each_other(machine: Machine) -> No
     assert results == {number: ExitStatus(number) for number in range(1, 9)}
 
 
-STARTER = """
-import sys, time
-sys.path[:0] = {path!r}
-from prun.console import Captured
-import prun_linux, json
-from prun.types import RunRequest
-options = {{"binary": {binary!r}}}
-request = RunRequest({id!r}, args=("sleep", "60"), state={state!r}, two_step={two_step}, options=options)
-spec = json.load(open({bundle!r} + "/config.json"))
-with Captured() as console:
-    task = prun_linux.prun_create_task(request, {bundle!r}, spec, console)
-    task.start()
-    print("started", flush=True)
-    time.sleep(60)
-"""
+class Interruption(BaseException):
+    """What a signal handler raises."""
 
 
 @both
-@pytest.mark.parametrize("delay_s", [0, 0.005, 0.01, 0.015, 0.02, 0.3])
-@pytest.mark.parametrize("bundle_stays", [True, False])
-def test_a_container_whose_prun_was_killed_is_found_and_deleted(
-    machine: Machine, two_step: bool, delay_s: float, bundle_stays: bool
-) -> None:
+@pytest.mark.parametrize("delay_s", [0.0002, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08])
+def test_an_exception_at_any_time_leaves_nothing_behind(machine: Machine, delay_s: float, two_step: bool) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise Interruption
+
+    machine.interrupted = True
     request = machine.request("sleep", "60", two_step=two_step)
-    bundle = machine.bundle(request, make_spec(request))
-    fields = {"id": request.id, "state": request.state, "two_step": two_step, "binary": BINARY, "bundle": bundle}
-    code = STARTER.format(path=sys.path, **fields)
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
-        assert starter.stdout
-        assert starter.stdout.readline() == b"started\n"
-        time.sleep(delay_s)
-        starter.kill()
-    if not bundle_stays and delay_s > 0.1:
-        os.rename(bundle, bundle + "-gone")
-    task = prun_linux.prun_load_task(machine.container(request.id))
-    if delay_s > 0.1:
-        assert task.pid
-        assert task.wait(0) is None
-    task.delete()
-    task.delete()
-    assert task.pid is None
-    assert task.wait() == ExitStatus(255)
-    task.kill(signal.SIGKILL)
+    spec = make_spec(request)
+    bundle = machine.bundle(request, spec)
+    machine.run("true", two_step=two_step)  # what is imported is imported
+    before = signal.signal(signal.SIGALRM, interrupt)
+    task = None
+    try:
+        with Captured() as console, pytest.raises(Interruption):  # noqa: PT012
+            signal.setitimer(signal.ITIMER_REAL, delay_s)
+            task = prun_linux.prun_create_task(request, bundle, spec, console)
+            task.start()
+            task.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        if task:
+            task.delete()
 
 
-@both
-def test_another_process_may_kill_a_container_and_its_owner_sees_the_status(machine: Machine, two_step: bool) -> None:
-    with machine.task("sleep", "60", two_step=two_step) as task:
-        task.start()
-        until(lambda: task.pid is not None)
-        other = prun_linux.prun_load_task(machine.container(machine.ids[-1], options={}))
-        assert other.pid == task.pid
-        assert other.wait(0.1) is None
-        other.kill(signal.SIGKILL)
-        assert task.wait(10) == ExitStatus(137)
-        assert other.wait() == ExitStatus(255)
+def test_a_process_that_got_lost_in_its_making_is_found(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = Launch.spawn
 
+    def interrupted(launch: Launch, *words: str) -> Any:
+        lost.append(spawn(launch, *words))
+        raise Interruption
 
-def test_another_process_may_delete_a_running_container_and_its_owner_sees_the_status(machine: Machine) -> None:
+    lost: list[Any] = []
     with machine.task("sleep", "60") as task:
-        task.start()
-        until(lambda: task.pid is not None)
-        prun_linux.prun_load_task(machine.container(machine.ids[-1])).delete()
-        assert task.wait(10) == ExitStatus(137)
-
-
-def test_a_container_that_nobody_knows_is_deleted_without_a_word(machine: Machine) -> None:
-    task = prun_linux.prun_load_task(machine.container("0" * 64))
-    task.kill(signal.SIGTERM)
-    task.delete()
-    assert task.wait() == ExitStatus(255)
-    with pytest.raises(FailedPrecondition):
-        task.start()
-
-
-def test_processes_in_a_left_cgroup_are_killed_and_it_is_removed() -> None:
-    path = f"/prun-test-{os.getpid()}"
-    roots = [mount for mount, kind in cgroups._mounts() if kind in ("cgroup", "cgroup2")]
-    chosen = next(root for root in roots if os.path.basename(root) in ("pids", "cgroup", "systemd"))
-    os.makedirs(f"{chosen}{path}/child")
-    with subprocess.Popen(["sleep", "60"]) as process:
-        with open(f"{chosen}{path}/child/cgroup.procs", "w") as file:
-            file.write(str(process.pid))
-        waiter = threading.Thread(target=process.wait)
-        waiter.start()
-        assert cgroups.remove(path) == []
-        waiter.join(5)
-        assert process.returncode == -signal.SIGKILL
-    assert cgroups.directories(path) == []
+        monkeypatch.setattr(Launch, "spawn", interrupted)
+        with pytest.raises(Interruption):
+            task.start()
+        task.delete()
+        assert lost[0].wait(10) != 0
