@@ -70,7 +70,7 @@ class World:
         (self.outside / "marker").chmod(0o600)
         for number in range(3):
             (path / f"fs{number}").mkdir()
-        (path / "work").mkdir()
+            (path / f"work{number}").mkdir()
         (path / "scratch").mkdir()
 
     def state(self) -> list[tuple[object, ...]]:
@@ -128,7 +128,7 @@ def unpack_merged(tars: list[bytes], made: World) -> bool:
     try:
         apply(tars[0], fd, merged=False)
         os.close(fd)
-        fd = detached_overlay([str(made.path / "fs0")], *(str(made.path / n) for n in ("fs1", "work", "scratch")))
+        fd = detached_overlay([str(made.path / "fs0")], *(str(made.path / n) for n in ("fs1", "work1", "scratch")))
         apply(tars[1], fd, merged=True)
         assert no_mark_is_visible(fd)
     except PrunError:
@@ -174,7 +174,7 @@ def test_random_layers_look_the_same_unpacked_through_an_overlay_in_a_directory_
     with world() as made:
         assert unpack_merged(tars, made) == plain
         if plain:
-            paths = [str(made.path / n) for n in ("fs2", "work", "scratch")]
+            paths = [str(made.path / n) for n in ("fs2", "work2", "scratch")]
             assert shape(detached_overlay([str(made.path / "fs1"), str(made.path / "fs0")], *paths)) == expected
     if expected is not None:
         blobs = Blobs()

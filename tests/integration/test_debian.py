@@ -79,5 +79,10 @@ def test_the_unpacked_tree_is_umocis(debian: Prun, tmp_path: Path) -> None:
     listing = ["find", ".", "-xdev", "-path", "./proc", "-prune", "-o", "-printf", r"%p %y %m %U:%G %l %T@\n"]
     ours = debian("run", "--rm", "debian", "sh", "-c", "cd /usr && " + " ".join(f"'{word}'" for word in listing)).stdout
     theirs = subprocess.run(listing, cwd=tmp_path / "bundle/rootfs/usr", check=True, capture_output=True, text=True)
-    assert sorted(ours.splitlines()) == sorted(theirs.stdout.splitlines())
+    # The host's /etc/localtime is mounted where the image's link leads.
+    assert without_zones(ours) == without_zones(theirs.stdout)
     assert len(ours.splitlines()) > 1000
+
+
+def without_zones(listing: str) -> list[str]:
+    return sorted(line for line in listing.splitlines() if not line.startswith("./share/zoneinfo/"))

@@ -88,6 +88,9 @@ class ByteStream:
 
     def skip_padding(self, size: int) -> None:
         """Pass over the next ``size`` bytes, or what there is of them: `umoci insert` leaves out the last padding."""
+        if self._at + size <= len(self._chunk):
+            self._at += size
+            return
         while size and not self.ended():
             step = min(size, len(self._chunk) - self._at)
             self._at += step

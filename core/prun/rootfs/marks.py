@@ -17,9 +17,11 @@ def whiteout_of(name: bytes) -> bytes | None:
     """Return what the entry ``name`` hides beside itself, empty for everything (opaque), None if it is no whiteout.
 
     Raises:
-        InvalidArgument: a whiteout of ``.``, ``..`` or nothing.
+        InvalidArgument: a whiteout of ``.``, ``..`` or nothing, or an entry below an opaque mark.
     """
-    base = name.rstrip(b"/").rpartition(b"/")[2]
+    parent, _, base = name.rstrip(b"/").rpartition(b"/")
+    if _OPAQUE in parent.split(b"/"):
+        raise InvalidArgument(f"tar entry {shown(name)} is below a mark that is no directory")
     if not base.startswith(_PREFIX):
         return None
     if base == _OPAQUE:

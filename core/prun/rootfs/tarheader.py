@@ -10,6 +10,7 @@ and "Storing Sparse Files".
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 from prun.errors import InvalidArgument
@@ -57,6 +58,7 @@ def shown(name: bytes) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+@lru_cache(1024)  # modes, owners and times repeat from entry to entry
 def number(field: bytes, what: str) -> int:
     """Parse a numeric field: octal digits, or GNU's base 256 where the first bit is set."""
     if field[0] & 0x80:

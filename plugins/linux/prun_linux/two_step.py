@@ -110,23 +110,24 @@ class _Subreaper:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users = 0
+        self._users: set[object] = set()
         self._before = ctypes.c_int()
         self._prctl = ctypes.CDLL(None).prctl
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(self._before), 0, 0, 0)
-                self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        user = object()
         try:
+            with self._lock:
+                if not self._users:
+                    self._prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(self._before), 0, 0, 0)
+                self._users.add(user)
+                self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             yield
         finally:
             with self._lock:
-                self._users -= 1
-                if self._users == 0:
+                self._users.discard(user)
+                if not self._users:
                     self._prctl(PR_SET_CHILD_SUBREAPER, self._before.value, 0, 0, 0)
 
 
