@@ -81,5 +81,14 @@ def _build(work: Path) -> None:
     skeleton.mkdir()
     (skeleton / ".profile").write_text("# of the image's third layer\n", encoding="utf-8")
     _run("umoci", "insert", "--opaque", "--image", image, skeleton, "/etc/skel")
-    _run("umoci", "config", "--image", image, "--config.cmd", "/bin/bash", "--config.env", f"PATH={os.defpath}:/usr/sbin:/sbin")
+    _run(
+        "umoci",
+        "config",
+        "--image",
+        image,
+        "--config.cmd",
+        "/bin/bash",
+        "--config.env",
+        f"PATH={os.defpath}:/usr/sbin:/sbin",
+    )
     _run("umoci", "gc", "--layout", layout)

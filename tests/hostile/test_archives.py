@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from images import digest, layer_tar
+from unpacking import Blobs
+
 from prun.errors import PrunError
 from prun.rootfs.layer import apply_layer
 from prun.rootfs.mount import detached_overlay
 from prun.rootfs.tarstream import Limits
 from prun.rootfs.view import LayersView
-from unpacking import Blobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-
 from images import LAYER, digest, entry, layer_tar
+
 from prun.types import Layer
 
 if TYPE_CHECKING:
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
-MEMORY_BYTES = 512 << 20
 RESIDENT_BYTES = 200 << 20
 NO_DIFF_ID = "sha256:" + "0" * 64
 SCRIPT = """
 import pickle, resource, sys
 with open(sys.argv[1], "rb") as job:
     path, layer, blob_path, limits = pickle.load(job)
-resource.setrlimit(resource.RLIMIT_AS, (%d, %d))
+resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 from prun.errors import PrunError
 from prun.metadata import Metadata
 from prun.rootfs import layer as layers
@@ -38,13 +37,14 @@ from prun.rootfs.tarstream import Limits
 from prun.types import Layer
 layers.apply_layer.__kwdefaults__["limits"] = Limits(*limits)
 try:
-    Snapshots(path + "/snapshots", Metadata(path + "/metadata.db")).unpack([Layer(*layer)], lambda _: open(blob_path, "rb"))
+    snapshots = Snapshots(path + "/snapshots", Metadata(path + "/metadata.db"))
+    snapshots.unpack([Layer(*layer)], lambda _: open(blob_path, "rb"))
     print("unpacked")
 except PrunError as error:
     print(type(error).__name__, error)
 with open("/proc/self/status") as status:
     print(*[line.split()[1] for line in status if line.startswith("VmHWM")])
-""" % (MEMORY_BYTES, MEMORY_BYTES)
+"""
 
 
 def unpack_within_limits(

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import LAYER, digest, directory, file, hardlink, layer_tar, symlink
+
 from prun.errors import PrunError
 from prun.rootfs.layer import apply_layer
 

@@ -13,15 +13,18 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold the lock file ``path``, waiting for it; the file is there only while someone holds it."""
+def locked(path: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path``, waiting for it; ``shared`` with others that want it so.
+
+    The file stays; who holds it alone may remove it.
+    """
     import fcntl
 
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_still(path, fd):  # else its last holder has removed it while we waited
+            fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            if _is_still(path, fd):  # else it was removed while we waited
                 break
         except BaseException:
             os.close(fd)
@@ -30,7 +33,6 @@ def locked(path: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.unlink(path)
         os.close(fd)
 
 
@@ -80,11 +82,12 @@ def remove_directory(path: str) -> None:
     """Remove a temporary directory, which may be gone already."""
     if not os.path.isdir(path):
         return
-    from prun.rootfs.copytree import remove_tree
-    from prun.rootfs.mount import unmount
+    from prun.rootfs.removal import remove_tree
 
     merged = os.path.join(path, "merged")
     if os.path.isdir(merged):
+        from prun.rootfs.mount import unmount
+
         unmount(merged)  # killed within mount.detached_overlay on an old kernel
     remove_tree(path)
 

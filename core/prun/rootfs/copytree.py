@@ -1,4 +1,4 @@
-"""Copy and remove whole trees, owners, links and all, through open directories only."""
+"""Copy whole trees, owners, links and all, through open directories only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 from typing import NamedTuple
 
 from prun.errors import InvalidArgument
+from prun.rootfs.attributes import copy_attributes, set_mode
 from prun.rootfs.tree import MAX_DEPTH, OPEN_DIRECTORY
 
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
@@ -21,22 +22,6 @@ class _Copy(NamedTuple):
 
     root_fd: int
     links: dict[tuple[int, int], str]
-
-
-def is_kept_xattr(name: bytes) -> bool:
-    """Whether the extended attribute belongs to the image: others are the host's or overlayfs's own."""
-    return name == b"security.capability" or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
-
-
-def copy_attributes(source_fd: int, target_fd: int) -> None:
-    """Give ``target_fd`` the owner, mode, extended attributes and times of ``source_fd``, overlayfs's own left out."""
-    found = os.fstat(source_fd)
-    os.fchown(target_fd, found.st_uid, found.st_gid)
-    os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
-    for name in os.listxattr(source_fd):
-        if is_kept_xattr(os.fsencode(name)):
-            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
-    os.utime(target_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -54,51 +39,6 @@ def copy_tree(source: str, target: str) -> None:
     finally:
         os.close(source_fd)
         os.close(target_fd)
-
-
-def remove_tree(path: str) -> None:
-    """Remove the directory ``path`` and everything below it; missing is fine.
-
-    Any depth: a container can nest directories deeper than a stack or a path name goes, so each subdirectory is moved
-    up into ``path`` before it is emptied.
-
-    Raises:
-        OSError: as the system calls.
-    """
-    try:
-        top = os.open(path, OPEN_DIRECTORY)
-    except FileNotFoundError:
-        return
-    prefix = os.urandom(8).hex()  # no name below is like it
-    moved = 0
-    try:
-        pending = _unlink_files(top)
-        while pending:
-            name = pending.pop()
-            directory = os.open(name, OPEN_DIRECTORY, dir_fd=top)
-            try:
-                for child in _unlink_files(directory):
-                    moved += 1
-                    pending.append(f"{prefix}-{moved}")
-                    os.rename(child, pending[-1], src_dir_fd=directory, dst_dir_fd=top)
-            finally:
-                os.close(directory)
-            os.rmdir(name, dir_fd=top)
-    finally:
-        os.close(top)
-    os.rmdir(path)
-
-
-def _unlink_files(directory: int) -> list[str]:
-    """Remove all but subdirectories from ``directory`` and return those."""
-    subdirectories = []
-    with os.scandir(directory) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                subdirectories.append(entry.name)
-            else:
-                os.unlink(entry.name, dir_fd=directory)
-    return subdirectories
 
 
 def _copy_directory(source: int, target: int, path: str, depth: int, copy: _Copy) -> None:
@@ -139,15 +79,6 @@ def _copy_file(source: int, target: int, name: str, path: str, found: os.stat_re
     if not stat.S_ISLNK(found.st_mode):
         set_mode(target, os.fsencode(name), stat.S_IMODE(found.st_mode))
     os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
-
-
-def set_mode(directory: int, name: bytes, mode: int) -> None:
-    """Set the mode of a device or FIFO without opening it and without following a link."""
-    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        os.chmod(f"/proc/self/fd/{handle}", mode)
-    finally:
-        os.close(handle)
 
 
 def _copy_regular(source: int, target: int, name: str, size_bytes: int) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import DataLoss, InvalidArgument, ResourceExhausted
 from prun.rootfs import tarstream
-from prun.rootfs.copytree import is_kept_xattr, set_mode
+from prun.rootfs.attributes import is_kept_xattr, set_mode
 from prun.rootfs.decompress import open_tar
 from prun.rootfs.failures import translated
 from prun.rootfs.marks import is_aufs_mark, whiteout_of

@@ -3,7 +3,7 @@
     <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs
     <path>/active/<key>/        a container's: ``fs``, ``work`` and ``chain``, a link whose text is its chain ID
     <path>/new-*                being made, locked by its owner; without a lock it is a leftover
-    <path>/locks/               one lock for each chain ID that is being unpacked
+    <path>/locks/               one lock for each chain ID
     <path>/driver               a link whose text says what was found to work here
 
 A snapshot is made under a temporary name, written to disk, given its row in the metadata and renamed, in this order:
@@ -13,12 +13,13 @@ a row without a directory counts as missing and is made again, a directory witho
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PrunError
+from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from prun.rootfs import mount
 from prun.rootfs.claims import claimed, is_unclaimed, locked, remove_directory, temporary_directory
+from prun.rootfs.driver import found_driver
 from prun.rootfs.failures import translated
 from prun.types import Mount
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
+    from prun.rootfs.driver import Driver
     from prun.types import Layer
 
-Driver = Literal["auto", "overlayfs", "copy"]
 _DIRECTORY = {"overlayfs": "fs", "copy": "tree"}
 
 
@@ -63,7 +64,7 @@ class Snapshots:
             raise InvalidArgument(f"snapshotter {driver!r} is not known", hint="auto, overlayfs or copy")
         self.path = os.path.abspath(path)
         self._metadata = metadata
-        self._wanted = driver
+        self._asked = driver
 
     def unpack(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO]) -> str:
         """Unpack the layers that are missing and return the chain ID of all, empty where there are no layers.
@@ -76,27 +77,15 @@ class Snapshots:
         from prun.image.identity import chain_ids
 
         chains = chain_ids([layer.diff_id for layer in layers])
-        if all(self._directory_of(chain) for chain in chains):
-            return chains[-1] if chains else ""
         with translated(lambda: f"snapshots in {self.path} cannot be made"):
-            self._make_directories()
-            with ExitStack() as stack:
-                fresh: list[_Fresh] = []
-                below: list[str] = []
-                for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
-                    directory = self._directory_of(chain)
-                    if not directory:
-                        stack.enter_context(self._locked(chain))
-                        directory = self._directory_of(chain)  # someone else may have been quicker
-                    if not directory:
-                        temporary = stack.enter_context(temporary_directory(self.path))
-                        made = self._apply(layer, open_blob, temporary, below)
-                        fresh.append(_Fresh(chain, parent, *made))
-                        directory = made[0]
-                    below.insert(0, directory)
-                if fresh:
-                    self._commit(fresh)
-        return chains[-1]
+            while (start := self._first_missing(chains)) < len(chains):
+                self._make_directories()
+                with ExitStack() as stack:
+                    if start:  # nobody removes what we build on
+                        stack.enter_context(self._locked(chains[start - 1], shared=True))
+                    if self._first_missing(chains) >= start:
+                        self._unpack_missing(chains, layers, open_blob, stack)
+        return chains[-1] if chains else ""
 
     def prepare(self, key: str, chain_id: str) -> tuple[Mount, ...]:
         """Make the container ``key`` a writable root over ``chain_id`` (empty: over nothing); return its mounts.
@@ -110,15 +99,9 @@ class Snapshots:
         active = self._active(key)
         with translated(lambda: f"snapshot of container {key!r} cannot be made"):
             if not os.path.isdir(active):
-                lower = self._lower(chain_id)
                 self._make_directories()
-                with temporary_directory(self.path) as temporary:
-                    self._fill_active(temporary, chain_id, lower)
-                    try:
-                        os.rename(temporary, active)
-                    except OSError:  # ENOTEMPTY or EEXIST: another process was quicker
-                        if not os.path.isdir(active):
-                            raise
+                with self._locked(chain_id, shared=True) if chain_id else nullcontext():
+                    self._make_active(active, chain_id, self._lower(chain_id))
             if self._chain_of(key) != chain_id:
                 raise AlreadyExists(f"snapshot of container {key!r} exists and is of another image")
         return self.mounts(key)
@@ -176,6 +159,7 @@ class Snapshots:
                         raise FailedPrecondition(f"snapshot {chain_id} is in use by container {key!r}")
                 self._metadata.drop_snapshot(chain_id)
                 self._discard(os.path.join(self.path, str(number)))
+                os.unlink(self._lock_of(chain_id))
 
     def keys(self) -> list[str]:
         """Return the keys of all containers that have a root here."""
@@ -196,32 +180,48 @@ class Snapshots:
                         cleared.append(path)
         return cleared
 
-    def _apply(
-        self, layer: Layer, open_blob: Callable[[str], BinaryIO], temporary: str, below: list[str]
-    ) -> tuple[str, int]:
-        """Unpack one layer over those ``below``; return its directory and size."""
+    def _unpack_missing(
+        self, chains: Sequence[str], layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO], stack: ExitStack
+    ) -> None:
+        """Unpack and commit what is missing; the locks stay until ``stack`` ends."""
+        fresh: list[_Fresh] = []
+        below: list[str] = []
+        temporary = stack.enter_context(temporary_directory(self.path))
+        for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
+            directory = self._directory_of(chain)
+            if not directory:
+                stack.enter_context(self._locked(chain))
+                directory = self._directory_of(chain)  # someone else may have been quicker
+            if not directory:
+                directory = os.path.join(temporary, str(len(below)), "fs")
+                size_bytes = self._apply(layer, open_blob, directory, below)
+                fresh.append(_Fresh(chain, parent, directory, size_bytes))
+            below.insert(0, directory)
+        if fresh:
+            self._commit(fresh)
+
+    def _apply(self, layer: Layer, open_blob: Callable[[str], BinaryIO], directory: str, below: Sequence[str]) -> int:
+        """Unpack one layer over those ``below`` into the new ``directory``; return its size."""
         from prun.rootfs.layer import apply_layer
 
-        fs, work = os.path.join(temporary, "fs"), os.path.join(temporary, "work")
-        _make_root(fs)
-        if not below:
-            root = os.open(fs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        elif self._driver() == "copy":
-            from prun.rootfs.copytree import copy_tree
-
-            copy_tree(below[0], fs)
-            root = os.open(fs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        else:
+        home = os.path.dirname(directory)
+        os.mkdir(home)
+        _make_root(directory)
+        if below and self._driver() == "overlayfs":
+            work, merged = os.path.join(home, "work"), os.path.join(os.path.dirname(home), "merged")
             os.mkdir(work)
-            os.mkdir(os.path.join(temporary, "merged"))
-            _copy_root_attributes(below[0], fs)
-            root = mount.detached_overlay(below, fs, work, os.path.join(temporary, "merged"))
+            os.makedirs(merged, exist_ok=True)
+            _copy_root_attributes(below[0], directory)
+            root = mount.detached_overlay(below, directory, work, merged)
+        else:
+            if below:
+                _copy(below[0], directory)
+            root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with open_blob(layer.digest) as blob:
-                applied = apply_layer(blob, layer.media_type, layer.diff_id, root, merged=bool(below))
+                return apply_layer(blob, layer.media_type, layer.diff_id, root, merged=bool(below)).size_bytes
         finally:
             os.close(root)
-        return fs, applied.size_bytes
 
     def _commit(self, fresh: list[_Fresh]) -> None:
         """Make the layers durable and known, the lowest first."""
@@ -243,16 +243,23 @@ class Snapshots:
                 self._discard(final)
             os.rename(directory, final)
 
-    def _fill_active(self, temporary: str, chain_id: str, lower: list[str]) -> None:
+    def _make_active(self, active: str, chain_id: str, lower: Sequence[str]) -> None:
+        with temporary_directory(self.path) as temporary:
+            self._fill_active(temporary, chain_id, lower)
+            try:
+                os.rename(temporary, active)
+            except OSError:  # ENOTEMPTY or EEXIST: another process was quicker
+                if not os.path.isdir(active):
+                    raise
+
+    def _fill_active(self, temporary: str, chain_id: str, lower: Sequence[str]) -> None:
         fs = os.path.join(temporary, "fs")
         _make_root(fs)
         os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
         if not lower:
             return
         if self._driver() == "copy":
-            from prun.rootfs.copytree import copy_tree
-
-            copy_tree(lower[0], fs)
+            _copy(lower[0], fs)
         else:
             os.mkdir(os.path.join(temporary, "work"))
             _copy_root_attributes(lower[0], fs)
@@ -292,6 +299,15 @@ class Snapshots:
         directory = os.path.join(self.path, str(number), _DIRECTORY[self._driver()])
         return directory if os.path.isdir(directory) else ""
 
+    def _first_missing(self, chains: Sequence[str]) -> int:
+        """Return the index of the first chain that has no snapshot, their number where none is missing."""
+        numbers = {chain_id: number for number, chain_id, _ in self._metadata.snapshots()}
+        name = _DIRECTORY[self._driver()]
+        for index, chain in enumerate(chains):
+            if chain not in numbers or not os.path.isdir(os.path.join(self.path, str(numbers[chain]), name)):
+                return index
+        return len(chains)
+
     def _active(self, key: str) -> str:
         if not key or key.startswith(".") or "/" in key or "\0" in key or len(key) > 200:
             raise InvalidArgument(f"snapshot key {key!r} is no file name")
@@ -312,45 +328,16 @@ class Snapshots:
             os.makedirs(os.path.join(self.path, "locks"), 0o700, exist_ok=True)
 
     def _driver(self) -> str:
-        """Return what is in use; ``auto`` tries once and remembers."""
-        if self._wanted != "auto":
-            return self._wanted
-        mark = os.path.join(self.path, "driver")
-        try:
-            return os.readlink(mark)
-        except OSError:
-            pass
-        if not os.path.isdir(self.path):
-            return "overlayfs"  # nothing is here yet, so that nothing depends on the answer
-        self._wanted = "overlayfs" if self._overlay_works() else "copy"
-        try:
-            os.symlink(self._wanted, mark)
-        except FileExistsError:
-            self._wanted = "overlayfs" if os.readlink(mark) == "overlayfs" else "copy"
-        return self._wanted
+        if self._asked == "auto" and os.path.isdir(self.path):
+            self._asked = found_driver(self.path)
+        return "copy" if self._asked == "copy" else "overlayfs"  # with nothing here, nothing depends on the answer
 
-    def _overlay_works(self) -> bool:
-        """Whether a file of a lower layer can be removed through an overlay here."""
-        with temporary_directory(self.path) as temporary:
-            paths = [os.path.join(temporary, name) for name in ("lower", "fs", "work", "merged")]
-            for path in paths:
-                os.mkdir(path)
-            os.mkdir(os.path.join(paths[0], "file"))
-            try:
-                fd = mount.detached_overlay(paths[:1], *paths[1:])
-            except PrunError:
-                return False
-            try:
-                os.rmdir("file", dir_fd=fd)
-                os.mkdir("file", dir_fd=fd)
-            except OSError:
-                return False
-            finally:
-                os.close(fd)
-        return True
+    def _lock_of(self, chain_id: str) -> str:
+        return os.path.join(self.path, "locks", chain_id.replace(":", "-"))
 
-    def _locked(self, chain_id: str) -> AbstractContextManager[None]:
-        return locked(os.path.join(self.path, "locks", chain_id.replace(":", "-")))
+    def _locked(self, chain_id: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Lock a chain: alone to make or remove its snapshot, shared to build on it."""
+        return locked(self._lock_of(chain_id), shared=shared)
 
     def _candidates(self) -> list[str]:
         """Return temporary directories and those without a row; a row is always older than its directory."""
@@ -374,9 +361,15 @@ def _make_root(path: str) -> None:
     os.chmod(path, 0o755)  # noqa: S103 its parents are 0700
 
 
+def _copy(source: str, target: str) -> None:
+    from prun.rootfs.copytree import copy_tree
+
+    copy_tree(source, target)
+
+
 def _copy_root_attributes(source: str, target: str) -> None:
     """An overlay's root has the attributes of its topmost layer's."""
-    from prun.rootfs.copytree import copy_attributes
+    from prun.rootfs.attributes import copy_attributes
 
     fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target)]
     try:

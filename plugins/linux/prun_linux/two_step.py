@@ -38,19 +38,16 @@ class TwoStepTask:
         self._started = False
         self._early: list[int] = []
         socket = launch.console.socket
-        with subreaper():
-            process = launch.spawn("create", *(("--console-socket", socket) if socket else ()))
-            try:
-                code = finish(process)
-            except BaseException:  # nobody has this task yet who could delete it
-                self._abandon()
-                raise
-        pid = launch.pid()
-        if code or pid is None:
-            launch.forget()
-            raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")
-        self._pid = pid
-        self._pidfd = os.pidfd_open(pid)
+        try:
+            with subreaper():
+                code = finish(launch.spawn("create", *(("--console-socket", socket) if socket else ())))
+            pid = launch.pid()
+            if code or pid is None:
+                raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")
+            self._pid, self._pidfd = pid, os.pidfd_open(pid)
+        except BaseException:  # nobody has this task yet who could delete it
+            self._abandon()
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -87,13 +84,11 @@ class TwoStepTask:
         self._pidfd = -1
 
     def _abandon(self) -> None:
-        """Remove a container that was created and that nobody wants."""
+        """Remove a container that is created, half created, or about to be."""
+        self._launch.find_and_delete()
         if (pid := self._launch.pid()) is not None:
-            with suppress(ChildProcessError):  # not ours: it never came so far, or has been reaped
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-        self._launch.forget()
+            with suppress(ChildProcessError):  # not ours: it never came so far
+                os.waitpid(pid, 0)
 
     def _reap(self) -> ExitStatus:
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)

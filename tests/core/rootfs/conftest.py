@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import tarfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import layer_tar
 from unpacking import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from images import Entry
 

@@ -34,7 +34,40 @@ def test_only_one_holds_a_lock_at_a_time(tmp_path: Path) -> None:
         thread.join()
     assert max(most) == 1
     assert len(most) == 160
-    assert os.listdir(tmp_path) == []
+
+
+def test_a_shared_lock_is_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    order = []
+
+    def alone() -> None:
+        with locked(path):
+            order.append("alone")
+
+    thread = threading.Thread(target=alone)
+    with locked(path, shared=True), locked(path, shared=True):
+        thread.start()
+        time.sleep(0.05)
+        order.append("shared")
+    thread.join()
+    assert order == ["shared", "alone"]
+
+
+def test_a_lock_that_its_holder_removes_is_taken_anew(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    taken = []
+
+    def wait() -> None:
+        with locked(path):
+            taken.append(os.path.exists(path))
+
+    thread = threading.Thread(target=wait)
+    with locked(path):
+        thread.start()
+        time.sleep(0.05)
+        os.unlink(path)
+    thread.join()
+    assert taken == [True]
 
 
 def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from unpacking import paths_below
 
 from prun.errors import InvalidArgument
-from prun.rootfs.copytree import copy_tree, remove_tree
-from unpacking import paths_below
+from prun.rootfs.copytree import copy_tree
+from prun.rootfs.removal import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 import zstandard
-
 from images import LAYER
+
 from prun.errors import DataLoss, InvalidArgument, ResourceExhausted
 from prun.rootfs.decompress import CHUNK_BYTES, ByteStream, open_tar
 

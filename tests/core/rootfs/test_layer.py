@@ -8,10 +8,10 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import MTIME, directory, entry, file, hardlink, layer_tar, symlink
-from prun.errors import DataLoss, InvalidArgument, PrunError, ResourceExhausted
 from unpacking import paths_below
+
+from prun.errors import DataLoss, InvalidArgument, PrunError, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -482,11 +482,14 @@ def test_user_attributes_and_file_capabilities_are_kept(unpack: Unpack) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.opaque", "security.selinux", "trusted.x"]
+    "name",
+    ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.opaque", "security.selinux", "trusted.x"],
 )
 def test_attributes_of_overlayfs_and_of_the_host_are_left_out(unpack: Unpack, tmp_path: Path, name: str) -> None:
     headers = {f"SCHILY.xattr.{name}": "y"}
-    root = unpack([directory("d"), file("d/old")], [directory("d", pax_headers=headers), file("x", pax_headers=headers)])
+    root = unpack(
+        [directory("d"), file("d/old")], [directory("d", pax_headers=headers), file("x", pax_headers=headers)]
+    )
     assert (root / "d" / "old").exists()
     for directory_path, _, files in os.walk(tmp_path / "store" / "snapshots"):
         for path in (directory_path, *(os.path.join(directory_path, child) for child in files)):
@@ -512,7 +515,9 @@ def test_times_of_directories_are_those_of_their_entries(unpack: Unpack) -> None
 )
 def test_times_below_a_second_and_before_1970_are_kept(unpack: Unpack, text: str, expected: int) -> None:
     headers = {"mtime": text}
-    root = unpack([file("f", pax_headers=headers), directory("d", pax_headers=headers), symlink("s", "f", pax_headers=headers)])
+    root = unpack(
+        [file("f", pax_headers=headers), directory("d", pax_headers=headers), symlink("s", "f", pax_headers=headers)]
+    )
     assert {os.lstat(root / name).st_mtime_ns for name in "fds"} == {expected}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
-import threading
+import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,7 +50,8 @@ def look(root: Path, path: str, limit: int = 1000) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "etc/passwd", "//etc/./passwd", "../etc/passwd", "/a/b/../../etc/passwd", "/../../etc/passwd"]
+    "path",
+    ["/etc/passwd", "etc/passwd", "//etc/./passwd", "../etc/passwd", "/a/b/../../etc/passwd", "/../../etc/passwd"],
 )
 def test_a_path_is_resolved_from_the_root(root: Path, path: str) -> None:
     assert look(root, path) == b"root"
@@ -80,7 +83,9 @@ def test_a_directory_symlink_to_the_host_leads_nowhere(root: Path, tmp_path: Pat
         look(root, "/etc/secret")
 
 
-@pytest.mark.parametrize("path", ["/missing", "/etc/missing", "/etc/passwd/x", "/loop", "/" + "x" * 300, "/etc/passwd/"])
+@pytest.mark.parametrize(
+    "path", ["/missing", "/etc/missing", "/etc/passwd/x", "/loop", "/" + "x" * 300, "/etc/passwd/"]
+)
 def test_what_is_not_there_is_not_found(root: Path, path: str) -> None:
     (root / "loop").symlink_to("loop")
     with pytest.raises(NotFound):
@@ -171,62 +176,48 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
 
 
 @contextmanager
-def in_background(action: object) -> Iterator[None]:
-    """Call ``action`` again and again, in a thread, while the context lasts."""
-    stop = threading.Event()
+def renamed_in_circles(directory: Path, *pairs: tuple[str, str]) -> Iterator[None]:
+    """Rename, in another process and again and again, each first name to its second, while the context lasts."""
+    script = "import os, sys, json\npairs = json.loads(sys.argv[1])\nprint(flush=True)\n"
+    script += "while True:\n  for pair in pairs: os.rename(*pair)\n"
+    words = [sys.executable, "-c", script, json.dumps(pairs)]
+    with subprocess.Popen(words, cwd=directory, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
 
-    def repeat() -> None:
-        while not stop.is_set():
-            action()  # type: ignore[operator]
 
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def seen_in_many_looks(root: Path, path: str) -> set[bytes]:
+    """What reads of ``path`` give, until both something and nothing was seen, and at least a thousand of them."""
+    seen = set()
+    with Root(str(root)) as looked:
+        for count in range(50_000):
+            try:
+                seen.add(looked.read(path, 100))
+            except NotFound:
+                seen.add(b"")
+            if count >= 1000 and len(seen) > 1:
+                break
+    return seen
 
 
 def test_a_directory_swapped_for_a_symlink_never_leads_to_the_host(root: Path, tmp_path: Path) -> None:
-    host = tmp_path / "host"
-    host.mkdir()
-    (host / "passwd").write_text("host")
-    (root / "swap").symlink_to(host)
-    seen = set()
-
-    def swap() -> None:
-        os.rename(root / "etc", root / "kept")
-        os.rename(root / "swap", root / "etc")
-        os.rename(root / "etc", root / "swap")
-        os.rename(root / "kept", root / "etc")
-
-    with in_background(swap), Root(str(root)) as looked:
-        for _ in range(1000):
-            try:
-                seen.add(looked.read("/etc/passwd", 100))
-            except NotFound:
-                seen.add(b"")
-    assert b"root" in seen
-    assert b"host" not in seen
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "passwd").write_text("host")
+    (root / "swap").symlink_to(tmp_path / "host")
+    with renamed_in_circles(root, ("etc", "kept"), ("swap", "etc"), ("etc", "swap"), ("kept", "etc")):
+        assert seen_in_many_looks(root, "/etc/passwd") == {b"root", b""}
 
 
-def test_a_directory_moved_out_while_dots_are_resolved_never_leads_to_the_host(root: Path, tmp_path: Path) -> None:
+def test_a_directory_moved_while_dots_are_resolved_never_leads_to_the_host(root: Path, tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd").write_text("host")
-    seen = set()
-
-    def move() -> None:
-        os.rename(root / "a" / "b", root / "b")
-        os.rename(root / "b", root / "a" / "b")
-
-    with in_background(move), Root(str(root)) as looked:
-        for _ in range(1000):
-            try:
-                seen.add(looked.read("/a/b/../../etc/passwd", 100))
-            except NotFound:
-                seen.add(b"")
-    assert b"host" not in seen
+    with renamed_in_circles(root, ("a/b", "b"), ("b", "a/b")):
+        assert b"host" not in seen_in_many_looks(root, "/a/b/../../etc/passwd")
 
 
 def test_a_dev_proc_or_sys_that_is_no_directory_is_reported(root: Path, tmp_path: Path) -> None:

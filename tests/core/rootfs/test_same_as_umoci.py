@@ -9,17 +9,17 @@ import stat
 import subprocess
 import tarfile
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-
 from debian_image import TAG, debian_oci_layout
 from images import directory, entry, file, hardlink, layer_tar, oci_layout, symlink
-from prun.types import Layer
 from unpacking import paths_below, snapshots_at
 
+from prun.types import Layer
+
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 pytestmark = pytest.mark.root
@@ -31,7 +31,12 @@ SMALL = [
         directory("usr", mtime=1),
         directory("usr/bin", mode=0o755, uid=3, gid=4),
         file("usr/bin/su", b"su", mode=0o4755, pax_headers={"mtime": "123.456789"}),
-        file("usr/bin/ping", b"p", mode=0o755, pax_headers={"SCHILY.xattr.security.capability": NET_RAW.decode("latin-1")}),
+        file(
+            "usr/bin/ping",
+            b"p",
+            mode=0o755,
+            pax_headers={"SCHILY.xattr.security.capability": NET_RAW.decode("latin-1")},
+        ),
         symlink("bin", "usr/bin", uid=9),
         hardlink("usr/bin/sg", "usr/bin/su"),
         entry("null", tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3),
@@ -89,7 +94,9 @@ def look(path: bytes) -> Seen:
         device=found.st_rdev,
         size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
         link=os.readlink(path) if is_link else b"",
-        xattrs={name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)},
+        xattrs={
+            name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)
+        },
         mtime_ns=found.st_mtime_ns,
     )
 
@@ -105,7 +112,9 @@ def hard_links(root: Path) -> set[frozenset[bytes]]:
 
 
 def different_contents(one: Path, other: Path) -> list[bytes]:
-    pairs = [(os.path.join(os.fsencode(one), path), os.path.join(os.fsencode(other), path)) for path in paths_below(one)]
+    pairs = [
+        (os.path.join(os.fsencode(one), path), os.path.join(os.fsencode(other), path)) for path in paths_below(one)
+    ]
     return [a for a, b in pairs if stat.S_ISREG(os.lstat(a).st_mode) and not filecmp.cmp(a, b, shallow=False)]
 
 
@@ -124,7 +133,9 @@ def layers_of(layout: Path, tag: str) -> list[Layer]:
 
 
 def compare(layout: Path, tag: str, work: Path, driver: str, but_times_of: tuple[bytes, ...] = ()) -> None:
-    subprocess.run(["umoci", "unpack", "--image", f"{layout}:{tag}", str(work / "bundle")], check=True, capture_output=True)
+    subprocess.run(
+        ["umoci", "unpack", "--image", f"{layout}:{tag}", str(work / "bundle")], check=True, capture_output=True
+    )
     expected_root = work / "bundle" / "rootfs"
 
     def opened(digest: str) -> BinaryIO:

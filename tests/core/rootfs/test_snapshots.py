@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import signal
@@ -15,17 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import directory, file, layer_tar
-from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, PrunError
-from prun.image.identity import chain_ids
-from prun.metadata import Metadata
-from prun.rootfs import mount
-from prun.rootfs.claims import temporary_directory
-from prun.rootfs.snapshots import Snapshots
 from unpacking import Blobs, snapshots_at, unpacked
 
+from prun.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PrunError,
+    ResourceExhausted,
+)
+from prun.image.identity import chain_ids
+from prun.metadata import Metadata
+from prun.rootfs import mount, syscalls
+from prun.rootfs.claims import temporary_directory
+from prun.rootfs.snapshots import Snapshots
+
 if TYPE_CHECKING:
+    import io
     from collections.abc import Sequence
 
     from prun.types import Layer
@@ -69,7 +78,9 @@ def test_layers_are_unpacked_once(snapshots: Snapshots, blobs: Blobs, layers: li
     assert listed(snapshots, "c", tmp_path / "root") == ["b", "c"]
 
 
-def test_an_image_that_shares_layers_unpacks_only_its_own(snapshots: Snapshots, blobs: Blobs, layers: list[Layer]) -> None:
+def test_an_image_that_shares_layers_unpacks_only_its_own(
+    snapshots: Snapshots, blobs: Blobs, layers: list[Layer]
+) -> None:
     snapshots.unpack(layers[:2], blobs.open)
     snapshots.unpack([*layers[:2], blobs.add(layer_tar([file("x")]))], blobs.open)
     assert len(blobs.opened) == 3
@@ -195,9 +206,14 @@ def test_the_mount_ends_with_the_context_whatever_happens(
     snapshots.prepare("c", snapshots.unpack(layers, blobs.open))
     target = tmp_path / "root"
     target.mkdir()
-    with pytest.raises(ZeroDivisionError), snapshots.mounted("c", str(target), volatile=volatile):
-        assert os.listdir(target)
-        raise ZeroDivisionError
+
+    def fail_inside() -> None:
+        with snapshots.mounted("c", str(target), volatile=volatile):
+            assert os.listdir(target)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert os.listdir(target) == []
     assert str(target) not in Path("/proc/self/mountinfo").read_text()
 
@@ -253,6 +269,34 @@ def test_a_layer_is_removed_only_when_nothing_stands_on_it(
         snapshots.remove_chain(chain)
         snapshots.remove_chain(chain)
     assert sorted(os.listdir(snapshots.path)) == ["active", "locks"]
+    assert os.listdir(os.path.join(snapshots.path, "locks")) == []
+
+
+def test_a_layer_is_not_removed_while_another_is_unpacked_on_top_of_it(
+    snapshots: Snapshots, blobs: Blobs, layers: list[Layer]
+) -> None:
+    bottom = snapshots.unpack(layers[:1], blobs.open)
+    refused = []
+
+    def remove() -> None:
+        try:
+            snapshots.remove_chain(bottom)
+        except FailedPrecondition as error:
+            refused.append(error)
+
+    remover = ThreadPoolExecutor(1)
+    removed = []
+
+    def open_slowly(name: str) -> io.BytesIO:
+        removed.append(remover.submit(remove))
+        time.sleep(0.1)
+        assert not removed[0].done()
+        return blobs.open(name)
+
+    snapshots.unpack(layers[:2], open_slowly)
+    removed[0].result()
+    remover.shutdown()
+    assert len(refused) == 1
 
 
 def test_a_snapshot_in_the_making_is_no_leftover_and_one_of_a_dead_process_is(
@@ -329,7 +373,9 @@ def test_an_image_of_many_layers_is_unpacked_and_mounted(tmp_path: Path, count: 
         assert len(os.listdir(root)) == count // 2
 
 
-def unpack_in_a_process(path: str, layers: Sequence[Layer], blobs: dict[str, bytes], key: str) -> subprocess.Popen[bytes]:
+def unpack_in_a_process(
+    path: str, layers: Sequence[Layer], blobs: dict[str, bytes], key: str
+) -> subprocess.Popen[bytes]:
     script = """
 import io, os, sys, pickle
 with open(sys.argv[1], "rb") as job:
@@ -358,16 +404,19 @@ def test_twenty_processes_unpack_an_image_once(tmp_path: Path, blobs: Blobs) -> 
     Metadata(str(tmp_path / "metadata.db")).close()
     processes = [unpack_in_a_process(str(tmp_path), layers, blobs.data, f"c{n}") for n in range(20)]
     outputs = [process.communicate() for process in processes]
-    assert [(process.returncode, error) for process, (_, error) in zip(processes, outputs, strict=True)] == [(0, b"")] * 20
+    assert [(process.returncode, error) for process, (_, error) in zip(processes, outputs, strict=True)] == [
+        (0, b"")
+    ] * 20
     lines = [line for output, _ in outputs for line in output.splitlines()]
     assert sum(line.startswith(b"opened") for line in lines) == 3
     assert len({line for line in lines if not line.startswith(b"opened")}) == 1
     snapshots = snapshots_at(tmp_path)
     assert (snapshots.leftovers(), snapshots.keys()) == ([], [])
-    assert os.listdir(os.path.join(snapshots.path, "locks")) == []
 
 
-def test_threads_of_one_process_unpack_an_image_once(snapshots: Snapshots, tmp_path: Path, driver: str, blobs: Blobs, layers: list[Layer]) -> None:
+def test_threads_of_one_process_unpack_an_image_once(
+    snapshots: Snapshots, tmp_path: Path, driver: str, blobs: Blobs, layers: list[Layer]
+) -> None:
     def unpack(_: int) -> str:
         mine = Snapshots(snapshots.path, Metadata(str(tmp_path / "metadata.db")), driver)  # type: ignore[arg-type]
         return mine.unpack(layers, blobs.open)
@@ -397,3 +446,30 @@ def test_a_process_that_is_killed_leaves_nothing_that_is_not_found(
     (tmp_path / "root").mkdir()
     with snapshots.mounted("next", str(tmp_path / "root")):
         assert len(os.listdir(tmp_path / "root")) == 4500
+
+
+def test_a_full_disk_is_said_and_keeps_nothing(tmp_path: Path, blobs: Blobs, driver: str) -> None:
+    layers = [blobs.add(layer_tar([file("a", b"1" * 100_000)]))]
+    layers.append(blobs.add(layer_tar([file(str(n), b"1" * 100_000) for n in range(30)])))
+    store = tmp_path / "store"
+    store.mkdir()
+    syscalls.old_mount("tmpfs", str(store), "tmpfs", 0, "size=2m")
+    try:
+        snapshots = Snapshots(str(store), Metadata(str(tmp_path / "metadata.db")), driver)  # type: ignore[arg-type]
+        with pytest.raises(ResourceExhausted) as caught:
+            snapshots.unpack(layers, blobs.open)
+        assert caught.value.hint
+        assert not [name for name in os.listdir(store) if name not in ("active", "locks", "driver")]
+    finally:
+        mount.unmount(str(store))
+
+
+def test_who_is_not_root_is_told_so(tmp_path: Path, blobs: Blobs, layers: list[Layer]) -> None:
+    snapshots = snapshots_at(tmp_path)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionDenied) as caught:
+            snapshots.unpack(layers, blobs.open)
+    finally:
+        os.seteuid(0)
+    assert "root" in caught.value.hint

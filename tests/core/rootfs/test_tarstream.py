@@ -7,15 +7,16 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import directory, entry, file, hardlink, layer_tar, symlink
+
 from prun.errors import DataLoss, InvalidArgument, PrunError, ResourceExhausted
 from prun.rootfs.decompress import ByteStream
-from prun.rootfs.tarheader import Entry
 from prun.rootfs.tarstream import Limits, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prun.rootfs.tarheader import Entry
 
 END = bytes(1024)
 
@@ -137,7 +138,18 @@ def test_global_records_are_bounded_together() -> None:
 
 @pytest.mark.parametrize(
     "records",
-    [b"1", b"5 a=b", b"99 a=b\n", b"0 a=b\n", b"6 ab\n\n", b"5 =b\n", b"a a=b\n", b"-6 a=b\n", b"3 \n", b"00000000006 a=b\n"],
+    [
+        b"1",
+        b"5 a=b",
+        b"99 a=b\n",
+        b"0 a=b\n",
+        b"6 ab\n\n",
+        b"5 =b\n",
+        b"a a=b\n",
+        b"-6 a=b\n",
+        b"3 \n",
+        b"00000000006 a=b\n",
+    ],
 )
 def test_a_malformed_record_is_refused(records: bytes) -> None:
     with pytest.raises(InvalidArgument):
@@ -146,7 +158,14 @@ def test_a_malformed_record_is_refused(records: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(b"uid", b"-1"), (b"uid", b"1.5"), (b"size", b"-1"), (b"size", b"1e9"), (b"mtime", b"soon"), (b"mtime", b"9" * 30)],
+    [
+        (b"uid", b"-1"),
+        (b"uid", b"1.5"),
+        (b"size", b"-1"),
+        (b"size", b"1e9"),
+        (b"mtime", b"soon"),
+        (b"mtime", b"9" * 30),
+    ],
 )
 def test_a_record_with_an_impossible_number_is_refused(key: bytes, value: bytes) -> None:
     with pytest.raises(InvalidArgument):
@@ -159,7 +178,8 @@ def test_a_time_out_of_range_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "error"), [(b"path", InvalidArgument), (b"linkpath", InvalidArgument), (b"GNU.sparse.name", InvalidArgument)]
+    ("key", "error"),
+    [(b"path", InvalidArgument), (b"linkpath", InvalidArgument), (b"GNU.sparse.name", InvalidArgument)],
 )
 def test_a_name_with_a_nul_byte_is_refused(key: bytes, error: type[PrunError]) -> None:
     sparse = record(b"GNU.sparse.size", b"0") if key.startswith(b"GNU") else b""
@@ -201,7 +221,9 @@ def test_the_number_of_entries_is_bounded() -> None:
         parse(tar, Limits(entries=9))
 
 
-@pytest.mark.parametrize("tar", [header(size=b"\x80" + b"\0" * 3 + b"\x10" + b"\0" * 7), pax(record(b"size", b"1" * 19)) + header()])
+@pytest.mark.parametrize(
+    "tar", [header(size=b"\x80" + b"\0" * 3 + b"\x10" + b"\0" * 7), pax(record(b"size", b"1" * 19)) + header()]
+)
 def test_a_size_over_the_limit_is_refused_before_any_data_is_read(tar: bytes) -> None:
     with pytest.raises(ResourceExhausted, match="bytes"):
         parse(tar + END)

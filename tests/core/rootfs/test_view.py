@@ -7,12 +7,12 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-
 from images import directory, file, hardlink, layer_tar, symlink
+from unpacking import Blobs
+
 from prun.errors import InvalidArgument, NotFound, ResourceExhausted
 from prun.rootfs.tarstream import Limits
 from prun.rootfs.view import LayersView
-from unpacking import Blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +141,13 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     here = Machine(tmp_path)
     descriptors = set(os.listdir("/proc/self/fd"))
     yield here
+    if here.interrupted:
+        time.sleep(0.2)  # for what is still being executed, and should not be
     assert here.leftovers() == []
     if here.interrupted:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, 0):
+                pass
         return
     assert set(os.listdir("/proc/self/fd")) <= descriptors
     with pytest.raises(ChildProcessError):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from prun.image.document import Descriptor
     from prun.types import Platform, RunRequest
 
 SCRATCH = "scratch"
@@ -50,6 +51,17 @@ def load_images(
         InvalidArgument: ``source`` is no archive and no layout; ``tag`` for several images.
         DataLoss: something in it is not what it says; nothing is stored.
     """
+    try:
+        with store.using_images():
+            return _load(store, source, tag=tag, unpack=unpack, stdin=stdin)
+    except PrunError:
+        with store.removing_images():
+            collect_garbage(store)
+        raise
+
+
+def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO | None) -> list[ImageRow]:
+    """Load while the caller holds ``using_images``; layers that turn out wrong stay until garbage is collected."""
     from prun.image.archive import load
 
     parsed = parse_source(source)
@@ -59,26 +71,20 @@ def load_images(
             hint="oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], a path, or - for stdin",
         )
     name = str(parse_reference(tag)) if tag else ""
-    try:
-        with store.using_images():
-            loaded = load(parsed, store.content, stdin)
-            if name and len(loaded) != 1:
-                raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
-            now = time.time()
-            rows = [
-                ImageRow(each, image.target["digest"], image.target["mediaType"], image.target["size"], now)
-                for image in loaded
-                for each in ((name,) if name else image.names or (image.target["digest"],))
-            ]
-            for row in rows if unpack and is_root() else ():
-                _unpack(store, row)
-            for row in rows:
-                store.metadata.put_image(row)
-            write_index(store)
-    except PrunError:
-        with store.removing_images():
-            collect_garbage(store)
-        raise
+    loaded = load(parsed, store.content, stdin)
+    if name and len(loaded) != 1:
+        raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
+    now = time.time()
+    rows = [
+        ImageRow(each, image.target["digest"], image.target["mediaType"], image.target["size"], now)
+        for image in loaded
+        for each in ((name,) if name else image.names or (image.target["digest"],))
+    ]
+    for row in rows if unpack and is_root() else ():
+        _unpack(store, row)
+    for row in rows:
+        store.metadata.put_image(row)
+    write_index(store)
     return rows
 
 
@@ -161,7 +167,12 @@ def collect_garbage(store: Store) -> list[str]:
 
 def write_index(store: Store) -> None:
     """Let ``index.json`` name what the database names, so that other tools can read the layout."""
-    store.content.write_index((row.name, row.target) for row in store.metadata.images())
+
+    def entries() -> Iterator[tuple[str, Descriptor]]:
+        for row in store.metadata.images():  # read when the index is locked, so that the last writer knows all names
+            yield row.name, row.target
+
+    store.content.write_index(entries())
 
 
 def _loaded_or_found(store: Store, words: str, *, unpack: bool) -> ImageRow:
@@ -169,7 +180,8 @@ def _loaded_or_found(store: Store, words: str, *, unpack: bool) -> ImageRow:
         return find(store, words)
     import sys
 
-    rows = load_images(store, words, unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
+    with store.using_images():
+        rows = _load(store, words, tag="", unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
     if len({row.digest for row in rows}) != 1:
         raise InvalidArgument(
             f"{words!r} holds {len(rows)} images", hint="name one: " + ", ".join(f"{row.name}" for row in rows)

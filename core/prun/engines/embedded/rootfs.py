@@ -32,7 +32,8 @@ class MountedRootfs:
             chain_id = snapshots.unpack(self._image.layers, store.content.open)
             self.mounts = snapshots.prepare(self._request.id, chain_id)
             os.mkdir(self.path, 0o755)
-            stack.enter_context(snapshots.mounted(self._request.id, self.path))
+            # What is removed at the end need not reach the disk: leaving an ordinary overlay syncs its file system.
+            stack.enter_context(snapshots.mounted(self._request.id, self.path, volatile=self._request.remove))
             if problems := real_directory_problems(self.path):
                 raise FailedPrecondition(
                     f"image {self._image.name}: {', '.join(problems)}",

@@ -1,0 +1,31 @@
+"""Owner, mode, extended attributes and times of one file."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def is_kept_xattr(name: bytes) -> bool:
+    """Whether the extended attribute belongs to the image: others are the host's or overlayfs's own."""
+    return name == b"security.capability" or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
+
+
+def copy_attributes(source_fd: int, target_fd: int) -> None:
+    """Give ``target_fd`` the owner, mode, extended attributes and times of ``source_fd``, overlayfs's own left out."""
+    found = os.fstat(source_fd)
+    os.fchown(target_fd, found.st_uid, found.st_gid)
+    os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
+    for name in os.listxattr(source_fd):
+        if is_kept_xattr(os.fsencode(name)):
+            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
+    os.utime(target_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def set_mode(directory: int, name: bytes, mode: int) -> None:
+    """Set the mode of a device or FIFO without opening it and without following a link."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", mode)
+    finally:
+        os.close(handle)
