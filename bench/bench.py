@@ -8,6 +8,7 @@ import   load and unpack a Debian image of several layers into an empty store
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -64,6 +65,7 @@ def report(title: str, times: dict[str, list[float]], ours: str, others: tuple[s
 def command(*words: str, **more: str) -> Callable[[], None]:
     """Return a call that runs a command and insists on its success."""
     environment = {**os.environ, **more}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
 
     def call() -> None:
         done = subprocess.run(words, capture_output=True, env=environment, stdin=subprocess.DEVNULL, check=False)
@@ -81,24 +83,18 @@ class Bench:
         self.prun = (PRUN, "--root", f"{scratch}/prun", "--state", f"{scratch}/prun-state")
         self.podman = ("podman", "--root", f"{scratch}/podman", "--runroot", f"{scratch}/podman-run",
                        "--cgroup-manager", "cgroupfs", "--runtime", "runc")  # fmt: skip
+        self.daemons: list[subprocess.Popen[bytes]] = []
         self.ctr = ("ctr", "--address", f"{scratch}/containerd.sock")
 
     @contextmanager
     def containerd(self) -> Iterator[None]:
         """Run a containerd of our own, and end it."""
-        config = self.scratch / "containerd.toml"
-        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-        words = ("containerd", "--config", str(config), "--root", f"{self.scratch}/containerd", "--state",
-                 f"{self.scratch}/containerd-state", "--address", f"{self.scratch}/containerd.sock")  # fmt: skip
-        with (self.scratch / "containerd.log").open("wb") as log, subprocess.Popen(words, stderr=log) as daemon:
-            try:
-                for _ in range(100):
-                    if not subprocess.run((*self.ctr, "version"), capture_output=True, check=False).returncode:
-                        break
-                    time.sleep(0.1)
-                yield
-            finally:
-                daemon.terminate()
+        daemon = start_containerd(self.scratch, self.scratch / "containerd.sock")
+        try:
+            yield
+        finally:
+            daemon.terminate()
+            daemon.wait()
 
     def bundle(self) -> Path:
         """Make a bundle for runc, with the very config.json that prun would give it."""
@@ -130,6 +126,7 @@ class Bench:
                  command(*self.prun, "run", "--rm", "--security-opt", "seccomp=unconfined", "busybox", "true")),
             Peer("podman run --rm", command(*self.podman, "run", "--rm", "--net", "none", *limits, "busybox", "true")),
             Peer("ctr run --rm", command(*self.ctr, "run", "--rm", NAME, "bench-ctr", "true")),
+            Peer("  --seccomp", command(*self.ctr, "run", "--rm", "--seccomp", NAME, "bench-ctr", "true")),
         ]  # fmt: skip
         times = measure(peers, rounds)
         report("run: a cold `run --rm busybox true`", times, "prun run --rm", ("podman run --rm", "ctr run --rm"), 0.75)
@@ -147,39 +144,85 @@ class Bench:
         report("library: one process, many runs", measure(peers, rounds), "Runner.run()", ("runc run",), None)
 
     def unpack(self, rounds: int) -> None:
-        """Compare import and unpack of a Debian image."""
+        """Compare import and unpack of a Debian image, into new stores on a file system where nothing was deleted.
+
+        ext4 looks long for inodes after many were deleted, so that a store removed before a round would be paid for
+        in that round, by whoever comes next.
+        """
         from debian_image import debian_oci_layout
 
         archive = self.scratch / "debian.tar"
         layout = debian_oci_layout()
         command("skopeo", "copy", f"oci:{layout}", f"oci-archive:{archive}:docker.io/library/debian:bench")()
         size = archive.stat().st_size
-        prun = (PRUN, "--root", f"{self.scratch}/import", "--state", f"{self.scratch}/import-state")
-        podman = (*self.podman[:1], "--root", f"{self.scratch}/podman-import", *self.podman[3:])
-        ctr = (*self.ctr, "--namespace", "import")
+        with self.file_system() as disk:
+            stores = (disk / f"store-{number}" for number in itertools.count())
+            peers = [
+                self.importer("prun load", stores, lambda store: (
+                    PRUN, "--root", f"{store}/root", "--state", f"{store}/state", "load", "--tag", "debian", str(archive))),
+                self.importer("podman load", stores, lambda store: (
+                    "podman", "--root", f"{store}/root", "--runroot", f"{store}/run", "load", "-i", str(archive))),
+                self.importer("ctr images import", stores, lambda store: (
+                    "ctr", "--address", f"{store}/socket", "images", "import", str(archive)), daemon=True),
+                self.importer("umoci unpack", stores, lambda store: (
+                    "umoci", "unpack", "--image", f"{layout}:debian", f"{store}/bundle")),
+            ]  # fmt: skip
+            title = f"import: load and unpack a Debian image ({size / 1e6:.0f} MB archive)"
+            others = ("podman load", "ctr images import")
+            report(title, measure(peers, rounds), "prun load", others, 0.6)
+            for daemon in self.daemons:
+                daemon.terminate()
+                daemon.wait()
+            for line in Path("/proc/self/mounts").read_text().splitlines():
+                if f" {disk}/" in line:
+                    subprocess.run(("umount", line.split()[1]), check=False)
 
-        def fresh_prun() -> None:
-            shutil.rmtree(self.scratch / "import", ignore_errors=True)
+    def importer(
+        self, name: str, stores: Iterator[Path], words: Callable[[Path], tuple[str, ...]], *, daemon: bool = False
+    ) -> Peer:
+        """Return a peer that imports into a new store each time; a containerd for it is started untimed."""
+        current: list[Path] = []
+
+        def before() -> None:
+            current[:] = [next(stores)]
+            current[0].mkdir()
+            if daemon:
+                self.daemons.append(start_containerd(current[0], current[0] / "socket"))
             os.sync()
 
-        def fresh_podman() -> None:
-            command(*podman, "rmi", "--all", "--force")()
-            os.sync()
+        return Peer(name, lambda: command(*words(current[0]))(), before)
 
-        def fresh_ctr() -> None:
-            subprocess.run((*ctr, "images", "rm", "--sync", "docker.io/library/debian:bench"),
-                           capture_output=True, check=False)  # fmt: skip
-            subprocess.run((*ctr, "snapshots", "ls"), capture_output=True, check=False)
-            os.sync()
+    @contextmanager
+    def file_system(self) -> Iterator[Path]:
+        """Make and mount an ext4 file system of our own."""
+        image, target = self.scratch / "disk.img", self.scratch / "disk"
+        with image.open("wb") as file:
+            file.truncate(40 << 30)
+        target.mkdir()
+        command("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-i", "8192", str(image))()
+        command("mount", "-o", "loop", str(image), str(target))()
+        try:
+            yield target
+        finally:
+            command("umount", str(target))()
 
-        peers = [
-            Peer("prun load", command(*prun, "load", "--tag", "debian", str(archive)), fresh_prun),
-            Peer("podman load", command(*podman, "load", "-i", str(archive)), fresh_podman),
-            Peer("ctr images import", command(*ctr, "images", "import", str(archive)), fresh_ctr),
-        ]
-        title = f"import: load and unpack a Debian image ({size / 1e6:.0f} MB archive)"
-        report(title, measure(peers, rounds), "prun load", ("podman load", "ctr images import"), 0.6)
-        fresh_podman()
+
+def start_containerd(directory: Path, socket: Path) -> subprocess.Popen[bytes]:
+    """Start a containerd of our own, and wait until it answers."""
+    config = directory / "containerd.toml"
+    config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    words = ("containerd", "--config", str(config), "--root", f"{directory}/containerd", "--state",
+             f"{directory}/containerd-state", "--address", str(socket))  # fmt: skip
+    with (directory / "containerd.log").open("wb") as log:
+        daemon = subprocess.Popen(words, stderr=log)
+    for _ in range(100):
+        if not subprocess.run(
+            ("ctr", "--address", str(socket), "version"), capture_output=True, check=False
+        ).returncode:
+            return daemon
+        time.sleep(0.1)
+    daemon.terminate()
+    raise SystemExit(f"containerd does not answer: {(directory / 'containerd.log').read_text()}")
 
 
 def _expect_success(code: int) -> None:
