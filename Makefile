@@ -30,8 +30,8 @@ run: $(VENV)/.installed run-packages dist/busybox.tar ## Set everything up, and 
 	@echo "    or load it once, under a name: $(SUDO) $(BIN)/prun load --tag debian:12 debian.tar"
 
 test: $(VENV)/.tools test-packages ## Run all tests (as root: they run real containers)
-	@echo "==> testing"
-	$(SUDO) $(BIN)/python -m pytest
+	@echo "==> testing (as root: real namespaces, mounts and cgroups)"
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider
 
 test-fast: $(VENV)/.tools ## Run the tests that need no root and no server, in under a minute
 	$(BIN)/python -m pytest -m 'not root and not slow and not packaging' -x -q
@@ -75,6 +75,8 @@ $(VENV)/bin/python:
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	@echo "==> installing prun and its dependencies into $(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@# Bytecode made now, and by you: what runs as root shall leave nothing of its own in this tree.
+	$(BIN)/python -m compileall -q core plugins protos
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

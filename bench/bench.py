@@ -158,14 +158,14 @@ class Bench:
         with self.file_system() as disk:
             stores = (disk / f"store-{number}" for number in itertools.count())
             peers = [
-                self.importer("prun load", stores, lambda store: (
-                    PRUN, "--root", f"{store}/root", "--state", f"{store}/state", "load", "--tag", "debian", str(archive))),
-                self.importer("podman load", stores, lambda store: (
-                    "podman", "--root", f"{store}/root", "--runroot", f"{store}/run", "load", "-i", str(archive))),
-                self.importer("ctr images import", stores, lambda store: (
-                    "ctr", "--address", f"{store}/socket", "images", "import", str(archive)), daemon=True),
-                self.importer("umoci unpack", stores, lambda store: (
-                    "umoci", "unpack", "--image", f"{layout}:debian", f"{store}/bundle")),
+                self.importer("prun load", stores, lambda at: (
+                    PRUN, "--root", f"{at}/root", "--state", f"{at}/state", "load", "--tag", "debian", str(archive))),
+                self.importer("podman load", stores, lambda at: (
+                    "podman", "--root", f"{at}/root", "--runroot", f"{at}/run", "load", "-i", str(archive))),
+                self.importer("ctr images import", stores, lambda at: (
+                    "ctr", "--address", f"{at}/socket", "images", "import", str(archive)), daemon=True),
+                self.importer("umoci unpack", stores, lambda at: (
+                    "umoci", "unpack", "--image", f"{layout}:debian", f"{at}/bundle")),
             ]  # fmt: skip
             title = f"import: load and unpack a Debian image ({size / 1e6:.0f} MB archive)"
             others = ("podman load", "ctr images import")
@@ -190,7 +190,10 @@ class Bench:
                 self.daemons.append(start_containerd(current[0], current[0] / "socket"))
             os.sync()
 
-        return Peer(name, lambda: command(*words(current[0]))(), before)
+        def run() -> None:
+            command(*words(current[0]))()
+
+        return Peer(name, run, before)
 
     @contextmanager
     def file_system(self) -> Iterator[Path]:

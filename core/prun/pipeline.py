@@ -68,6 +68,8 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
 
         with hooks.at("console"):
             console = stack.enter_context(hooks.open_console(request, spec))
+        if signals is not None:
+            signals.hold()
         with hooks.at("create"):
             task = hooks.create_task(request, container.bundle, spec, console)
             stack.callback(_delete, task, request, hooks)

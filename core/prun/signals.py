@@ -28,18 +28,25 @@ class Interrupted(BaseException):
 class ForwardedSignals:
     """While the context lasts, signals to prun become signals to a task: the one given to ``to``.
 
-    Before ``to``, a signal raises ``Interrupted`` so that everything opened so far is closed.  Afterwards the
+    Before ``hold``, a signal raises ``Interrupted`` so that everything opened so far is closed.  After ``to``, the
     handlers stay until the context ends, so that a second Ctrl-C does not break the clean-up.
     """
 
     def __init__(self) -> None:
         self._task: Task | None = None
+        self._held: list[int] | None = None
         self._ending = False
         self._before: dict[int, object] = {}
 
+    def hold(self) -> None:
+        """Keep what arrives from now on for the task that is about to be made: half a container is nobody's."""
+        self._held = []
+
     def to(self, task: Task) -> None:
-        """Send what arrives from now on to ``task``."""
+        """Send what was held, and what arrives from now on, to ``task``."""
         self._task = task
+        for number in self._held or ():
+            task.kill(number)
 
     def __enter__(self) -> Self:
         for name in NAMES:
@@ -56,6 +63,8 @@ class ForwardedSignals:
     def _forward(self, number: int, frame: FrameType | None) -> None:
         if self._task is not None:
             self._task.kill(number)
+        elif self._held is not None:
+            self._held.append(number)
         elif not self._ending and number not in _IGNORED_BY_DEFAULT:
             self._ending = True
             raise Interrupted(number)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prun._marker import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
     from prun.types import Console, Container, Image, Mount, Problem, Rootfs, RunRequest, RuntimeInfo, Task
@@ -18,6 +20,16 @@ def prun_describe_runtime() -> RuntimeInfo:
     from prun_linux.oci import describe
 
     return describe()
+
+
+@hookimpl(wrapper=True)
+def prun_prepare_rootfs(request: RunRequest) -> Generator[None, Rootfs | None, Rootfs | None]:
+    """Look for the OCI runtime before anything is unpacked for it."""
+    if not request.view_only:
+        from prun_linux.oci import find_binary
+
+        find_binary(request.options.get("binary", ""))
+    return (yield)
 
 
 @hookimpl

@@ -7,12 +7,14 @@ the runtime follows itself: PATH for a name, the working directory for a relativ
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from posixpath import join, normpath
 from typing import TYPE_CHECKING
 
 from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, ResourceExhausted, Unavailable
+from prun_linux.places import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 SCRIPT_LIMIT_BYTES = 1 << 16
 INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
+WORD_LIMIT_BYTES = 1 << 17  # MAX_ARG_STRLEN, the NUL included; execve(2)
 
 _NOT_FOUND = r'executable file .*not found|^exec: ".*": stat .*: no such file'
 _NOT_INVOCABLE = r'^exec: ".*": |^open executable: |^exec container process '
@@ -40,13 +43,17 @@ def check_command(spec: Spec, root: Root) -> None:
 
     Raises:
         CommandNotFound: it is not there.
-        CommandNotInvocable: it is a directory, has no x bit for the user, or its interpreter is missing.
+        CommandNotInvocable: it is a directory, has no x bit for the user, its interpreter is missing, or an argument
+            or a variable is too long.
     """
     process = spec.get("process", {})
     command = process.get("args", [""])[0]
+    if any(len(os.fsencode(word)) >= WORD_LIMIT_BYTES for word in (*process.get("args", ()), *process.get("env", ()))):
+        reason = f"an argument or an environment variable has {WORD_LIMIT_BYTES} bytes or more"
+        raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
     hidden = [mount["destination"] for mount in spec.get("mounts", [])]
     for path in _places(command, spec):
-        if _is_below(path, hidden):
+        if is_below(path, hidden):
             return
         found = root.stat(path)
         if found is None:
@@ -87,10 +94,6 @@ def _places(command: str, spec: Spec) -> Iterator[str]:
         yield normpath(join(cwd, directory, command))
 
 
-def _is_below(path: str, directories: list[str]) -> bool:
-    return any(path == directory or path.startswith(directory.rstrip("/") + "/") for directory in directories)
-
-
 def _has_foreign_mounts(spec: Spec) -> bool:
     """Tell whether there are mounts besides the kernel's file systems and the files in /etc."""
     return any(
@@ -123,5 +126,5 @@ def _check_interpreter(command: str, path: str, root: Root, hidden: list[str]) -
         return
     words = head[2:INTERPRETER_LIMIT_BYTES].split(b"\n", 1)[0].split()
     interpreter = words[0].decode("utf-8", "surrogateescape") if words else ""
-    if interpreter.startswith("/") and not _is_below(interpreter, hidden) and root.stat(interpreter) is None:
+    if interpreter.startswith("/") and not is_below(interpreter, hidden) and root.stat(interpreter) is None:
         raise CommandNotInvocable(f"command {command!r} cannot be executed: its interpreter {interpreter!r} is missing")

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError, Unavailable
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from prun.types import Platform, RuntimeInfo
 
 if TYPE_CHECKING:
@@ -36,12 +36,8 @@ def describe() -> RuntimeInfo:
         from prun.image.platform import host_platform
 
         platform, reason, remedy = host_platform(), "", ""
-        try:
-            find_binary("")
-            if os.geteuid() != 0:
-                reason, remedy = f"it needs root to mount and to isolate, you are uid {os.geteuid()}", "use sudo"
-        except PrunError as error:
-            reason, remedy = str(error), error.hint
+        if os.geteuid() != 0:
+            reason, remedy = f"it needs root to mount and to isolate, you are uid {os.geteuid()}", "use sudo"
     return RuntimeInfo("linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2")
 
 

@@ -59,11 +59,13 @@ class Launch:
     def check_root(self) -> None:
         """Look into the root file system before a runtime, or the image's code, has been at work in it."""
         from prun.rootfs.safepath import Root, real_directory_problems
+        from prun_linux.places import check_places
 
         path = os.path.join(self.bundle, self.spec.get("root", {}).get("path", "rootfs"))
         if problems := real_directory_problems(path):
             raise FailedPrecondition(f"root file system {path}: {'; '.join(problems)}", hint="make it a directory")
         with Root(path) as root:
+            check_places(self.spec, path, root)
             check_command(self.spec, root)
 
     def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
