@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun import hookimpl
+from prun.errors import PrunError
 from prun.pipeline import run
 from prun.state import start_time
 from prun.testing.hooks import hooks_with
@@ -223,7 +224,7 @@ def runtime_conformance(subject: Subject) -> None:
     for rule in RULES:
         try:
             rule(subject)
-        except AssertionError as finding:
+        except (AssertionError, PrunError) as finding:  # what a task raises counts, too
             findings.append(f"{rule.__name__.replace('_', ' ')}: {finding}")
     if findings:
         raise AssertionError("\n".join(findings))

@@ -34,7 +34,10 @@ def check_places(spec: Spec, path: str, root: Root) -> None:
     """
     mounted: list[str] = []
     for mount in spec.get("mounts", []):
-        mounted.append(_checked(path, "mount destination", mount.get("destination", "/"), mounted))
+        where = _checked(path, "mount destination", mount.get("destination", "/"), mounted)
+        if where == "/":
+            raise FailedPrecondition(f"mount destination {mount.get('destination')!r} is the root itself", hint=_HINT)
+        mounted.append(where)
     cwd = _checked(path, "working directory", spec.get("process", {}).get("cwd", "/"), mounted)
     if not is_below(cwd, mounted) and (found := root.stat(cwd)) and not stat.S_ISDIR(found.mode):
         raise FailedPrecondition(f"working directory {cwd!r} is no directory", hint="choose another with -w")
@@ -77,7 +80,7 @@ def is_below(path: str, directories: Iterable[str]) -> bool:
 
 def _checked(path: str, what: str, name: str, mounted: list[str]) -> str:
     where = place(path, name, mounted)
-    if where != _normal(name) and (where == "/" or is_below(where, KERNEL)):
+    if where != _normal(name) and is_below(where, KERNEL):
         raise FailedPrecondition(f"{what} {name!r} is a link to {where!r} in the root file system", hint=_HINT)
     return where
 

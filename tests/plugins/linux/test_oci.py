@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import pytest
 
 import prun_linux
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from prun.types import RunRequest
 from prun_linux import cgroups, oci
 from prun_linux.oci import OciRuntime, find_binary, open_runtime
 
@@ -82,15 +84,30 @@ def test_crun_is_refused_where_it_cannot_work(install: Callable[..., str], monke
     assert find_binary("") == runc
 
 
-def test_the_runtime_describes_itself(install: Callable[..., str]) -> None:
+def test_the_runtime_describes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     info = prun_linux.prun_describe_runtime()
     assert info.name == "linux"
     assert info.platforms[0].os == "linux"
-    assert "there is no OCI runtime" in info.unavailable
-    assert "apt install runc" in info.remedy
+    assert info.unavailable == ""
     assert set(info.options) == {"binary"}
-    install("runc")
-    assert prun_linux.prun_describe_runtime().unavailable == ""
+
+
+def test_without_root_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    info = prun_linux.prun_describe_runtime()
+    assert "it needs root" in info.unavailable
+    assert info.remedy == "use sudo"
+
+
+def test_a_missing_oci_runtime_is_told_before_anything_is_unpacked(install: Callable[..., str]) -> None:
+    wrapper = prun_linux.prun_prepare_rootfs(RunRequest("c1", "busybox"))
+    with pytest.raises(NotFound, match="there is no OCI runtime") as caught:
+        next(wrapper)
+    assert "apt install runc" in caught.value.hint
+    assert next(prun_linux.prun_prepare_rootfs(RunRequest("c1", "busybox", view_only=True))) is None
+    named = install("my-runtime")
+    assert next(prun_linux.prun_prepare_rootfs(RunRequest("c1", "busybox", options={"binary": named}))) is None
 
 
 def test_elsewhere_than_on_linux_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
