@@ -240,7 +240,6 @@ class Metadata:
             )
         if version == len(MIGRATIONS):
             return
-        self._db.execute("PRAGMA journal_mode = WAL")
         with self.transaction():
             # Another process may have been quicker: look again, now that the lock is ours.
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -281,17 +280,16 @@ class Metadata:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    try:
-        # Made by us, not by SQLite: the mode must not depend on the umask.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise PermissionDenied(
-            f"database {path} cannot be opened: {error.strerror}",
-            hint="run prun as its owner (with sudo for the system's store) or choose another --root",
-        ) from error
+    # SQLite alone may open the file: closing any other descriptor of it would drop the locks of all our connections
+    # (https://www.sqlite.org/howtocorrupt.html, 2.2).  Its directory is private whatever the file's first mode is.
+    is_new = not os.path.exists(path)
     db = sqlite3.connect(path, timeout=20.0, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
+    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        db.execute("PRAGMA journal_mode = WAL")
+    if is_new:
+        os.chmod(path, 0o600)
     return db
 
 

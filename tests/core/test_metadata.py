@@ -140,3 +140,19 @@ def test_many_processes_may_make_and_write_one_database(path: str) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert len(Metadata(path).containers()) == 80
+
+
+def test_a_second_connection_of_one_process_keeps_the_locks_of_the_first(path: str) -> None:
+    """A closed descriptor of the file would drop them, and another process could write in between."""
+    import subprocess
+    import sys
+
+    first = Metadata(path)
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=0.2, isolation_level=None)\n"
+        "try: db.execute('BEGIN IMMEDIATE')\n"
+        "except sqlite3.OperationalError: sys.exit(9)"
+    )
+    with first.transaction():
+        Metadata(path).close()
+        assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9

@@ -52,6 +52,15 @@ def nothing_is_left(prun: Prun) -> None:
     assert prun("system", "check").stdout == "nothing is left over\n"
 
 
+def killed(process: subprocess.Popen[bytes]) -> None:
+    """Kill prun; its container has the other end of the pipes, so that there is no end of them to wait for."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
 @pytest.mark.parametrize("keep", ["rm", "keep"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_killed_at_a_stage_leaves_nothing(store: Prun, stage: str, keep: str) -> None:
@@ -102,8 +111,7 @@ def test_a_container_whose_prun_died_shows_as_stopped_and_can_be_removed(store: 
     process = store.popen("run", "--name", "orphan", "busybox", "sh", "-c", "echo up; sleep 100")
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    process.kill()
-    process.communicate()
+    killed(process)
     assert "orphan" not in store("ps").stdout
     assert "orphan" in store("ps", "-a").stdout
     assert store("rm", "orphan").returncode == 0
@@ -116,8 +124,7 @@ def test_only_the_dead_processs_container_is_ended(store: Prun) -> None:
     for process in (living, dying):
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-    dying.kill()
-    dying.communicate()
+    killed(dying)
     assert store("ps", "-q").stdout.count("\n") <= 1
     living.communicate(timeout=20)
     assert living.returncode == 0
