@@ -58,25 +58,20 @@ class Root:
             self._fd = -1
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        handle = self._open(path)
-        if handle is None:
-            raise NotFound(f"file {path!r} does not exist in the root file system")
-        try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise InvalidArgument(f"file {path!r} in the root file system is no regular file")
-            if found.st_size > limit_bytes:
-                raise _too_long(path, found.st_size, limit_bytes)
-            fd = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError as error:
-            raise failure(f"file {path!r} in the root file system cannot be opened", error) from error
-        finally:
-            os.close(handle)
+        fd, size_bytes = self._open_file(path)
         with open(fd, "rb", buffering=0) as file:
+            if size_bytes > limit_bytes:
+                raise _too_long(path, size_bytes, limit_bytes)
             data = _read_at_most(file.fileno(), limit_bytes + 1)
         if len(data) > limit_bytes:  # it has grown, or has no size of its own
             raise _too_long(path, len(data), limit_bytes)
         return data
+
+    def head(self, path: str, size_bytes: int) -> bytes:
+        """Return the first bytes of the regular file at ``path``, at most ``size_bytes``; raises as ``read``."""
+        fd, _ = self._open_file(path)
+        with open(fd, "rb", buffering=0) as file:
+            return _read_at_most(file.fileno(), size_bytes)
 
     def stat(self, path: str) -> FileStat | None:
         handle = self._open(path)
@@ -87,6 +82,22 @@ class Root:
         finally:
             os.close(handle)
         return FileStat(found.st_mode, found.st_uid, found.st_gid, found.st_size)
+
+    def _open_file(self, path: str) -> tuple[int, int]:
+        """Open a regular file for reading; return its descriptor and its size."""
+        handle = self._open(path)
+        if handle is None:
+            raise NotFound(f"file {path!r} does not exist in the root file system")
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidArgument(f"file {path!r} in the root file system is no regular file")
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{handle}", flags), found.st_size
+        except OSError as error:
+            raise failure(f"file {path!r} in the root file system cannot be opened", error) from error
+        finally:
+            os.close(handle)
 
     def _open(self, path: str) -> int | None:
         """Return an ``O_PATH`` descriptor of what ``path`` leads to, None where there is nothing."""

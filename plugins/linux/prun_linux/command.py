@@ -13,7 +13,7 @@ import stat
 from posixpath import join, normpath
 from typing import TYPE_CHECKING
 
-from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, ResourceExhausted, Unavailable
+from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, Unavailable
 from prun_linux.places import is_below
 
 if TYPE_CHECKING:
@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from prun.types import FileStat
 
     class Root(Protocol):
-        """The part of ``prun.types.Rootfs`` that is needed here."""
+        """The part of ``prun.rootfs.safepath.Root`` that is needed here."""
 
-        def read(self, path: str, limit_bytes: int) -> bytes: ...
+        def head(self, path: str, size_bytes: int) -> bytes: ...
         def stat(self, path: str) -> FileStat | None: ...
 
 
-SCRIPT_LIMIT_BYTES = 1 << 16
+HEAD_BYTES = 4096  # where linkers put the program headers and the interpreter's path
 INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
 WORD_LIMIT_BYTES = 1 << 17  # MAX_ARG_STRLEN, the NUL included; execve(2)
+
+_PT_INTERP = 3
+_NARROW = ((28, 4), (42, 2), (44, 2))  # e_phoff, e_phentsize, e_phnum of a 32-bit header: offset and size
 
 _NOT_FOUND = r'executable file .*not found|^exec: ".*": stat .*: no such file'
 _NOT_INVOCABLE = r'^exec: ".*": |^open executable: |^exec container process '
@@ -117,14 +120,33 @@ def _not_executable(found: FileStat, user: User) -> str:
 
 
 def _check_interpreter(command: str, path: str, root: Root, hidden: list[str]) -> None:
-    """Refuse a script whose ``#!`` names a file that is not there: execve(2) would say that the script is not."""
-    try:
-        head = root.read(path, SCRIPT_LIMIT_BYTES)
-    except ResourceExhausted:
-        return  # no script is that long, and no other program is worth reading whole
-    if not head.startswith(b"#!"):
-        return
-    words = head[2:INTERPRETER_LIMIT_BYTES].split(b"\n", 1)[0].split()
-    interpreter = words[0].decode("utf-8", "surrogateescape") if words else ""
+    """Refuse a program whose interpreter is missing: execve(2) would say that the program itself is."""
+    head = root.head(path, HEAD_BYTES)
+    interpreter = script_interpreter(head) or elf_interpreter(head)
     if interpreter.startswith("/") and not is_below(interpreter, hidden) and root.stat(interpreter) is None:
         raise CommandNotInvocable(f"command {command!r} cannot be executed: its interpreter {interpreter!r} is missing")
+
+
+def script_interpreter(head: bytes) -> str:
+    """Return what the ``#!`` line names (execve(2)), empty where there is none."""
+    if not head.startswith(b"#!"):
+        return ""
+    words = head[2:INTERPRETER_LIMIT_BYTES].split(b"\n", 1)[0].split()
+    return words[0].decode("utf-8", "surrogateescape") if words else ""
+
+
+def elf_interpreter(head: bytes) -> str:
+    """Return the dynamic loader of an ELF program (elf(5), PT_INTERP), empty where it needs none or cannot be seen."""
+    if head[:4] != b"\x7fELF" or len(head) < 64:
+        return ""
+    wide = head[4] == 2
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(head[at : at + size], "little" if head[5] == 1 else "big")
+
+    table, entry_size, count = (number(*field) for field in (((32, 8), (54, 2), (56, 2)) if wide else _NARROW))
+    for at in range(table, table + entry_size * count, entry_size or 1):
+        if number(at, 4) == _PT_INTERP and at + entry_size <= len(head):
+            start, length = (number(at + 8, 8), number(at + 32, 8)) if wide else (number(at + 4, 4), number(at + 16, 4))
+            return head[start : start + length].rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return ""

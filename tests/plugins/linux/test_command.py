@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, ResourceExhausted, Unavailable
+from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, Unavailable
+from prun.rootfs import safepath
 from prun.types import FileStat
-from prun_linux.command import check_command, failed
+from prun_linux.command import check_command, elf_interpreter, failed, script_interpreter
 
 if TYPE_CHECKING:
     from prun.spec.document import Spec
@@ -35,11 +39,8 @@ class Root:
         found = self.files.get(path)
         return FileStat(found[0], 5, 6, len(found[1])) if found else None
 
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        data = self.files[path][1]
-        if len(data) > limit_bytes:
-            raise ResourceExhausted(path)
-        return data
+    def head(self, path: str, size_bytes: int) -> bytes:
+        return self.files[path][1][:size_bytes]
 
 
 def spec(command: str, *, path: str = "/sbin:/bin", cwd: str = "/", mounts: Any = (), **user: Any) -> Spec:
@@ -64,7 +65,6 @@ DATA = {"destination": "/data", "type": "bind"}
         spec("good"),
         spec("empty"),
         spec("proc"),
-        spec("large"),
         spec("mine", uid=0),
         spec("mine", uid=5),
         spec("/proc/self/exe"),
@@ -97,6 +97,7 @@ def test_a_missing_command_is_not_found(the_spec: Spec) -> None:
     ("the_spec", "reason"),
     [
         (spec("/bin"), "directory"),
+        (spec("large"), "'/no/such' is missing"),
         (spec("/bin/data"), "permission denied"),
         (spec("/bin/mine", uid=7, gid=6), "permission denied"),
         (spec("/bin/device"), "no regular file"),
@@ -125,3 +126,26 @@ def test_a_command_that_cannot_work_says_why(the_spec: Spec, reason: str) -> Non
 )
 def test_the_words_of_runc_and_crun_are_understood(words: str, kind: type[PrunError]) -> None:
     assert type(failed(words, "x", "runc")) is kind
+
+
+def test_the_loader_of_a_dynamic_program_is_found_and_a_static_one_has_none() -> None:
+    with open("/bin/ls", "rb") as file:
+        assert elf_interpreter(file.read(4096)).startswith("/lib")
+    with open("/bin/busybox", "rb") as file:
+        assert elf_interpreter(file.read(4096)) == ""
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_after_the_magic_are_no_trap(data: bytes) -> None:
+    for word in (b"\x7fELF\x02\x01", b"\x7fELF\x01\x02", b"#!", b""):
+        assert isinstance(elf_interpreter(word + data) + script_interpreter(word + data), str)
+
+
+def test_a_program_whose_loader_is_missing_is_not_invocable(tmp_path: Path) -> None:
+    (tmp_path / "ls").write_bytes(Path("/bin/ls").read_bytes())
+    (tmp_path / "ls").chmod(0o755)
+    with (
+        safepath.Root(str(tmp_path)) as root,
+        pytest.raises(CommandNotInvocable, match=r"its interpreter '/lib.* is missing"),
+    ):
+        check_command({"process": {"args": ["/ls"]}}, root)
