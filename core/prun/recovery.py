@@ -84,8 +84,11 @@ def clear_leftovers(store: Store) -> list[str]:
     Raises:
         PrunError: something could not be removed.
     """
+    from prun.engines.embedded.images import collect_garbage
+
     done = recover(store)
     with store.removing_images():
+        done += [f"blob {digest}, which no image needs: removed" for digest in collect_garbage(store)]
         done += [f"half-written blob {name}: removed" for name in store.content.clear_leftovers()]
         done += [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
         known = {row.id for row in store.metadata.containers()}

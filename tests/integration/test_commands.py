@@ -136,14 +136,13 @@ def test_a_damaged_archive_leaves_nothing(
     assert not blobs.exists() or list(blobs.iterdir()) == []
 
 
-def test_a_layer_that_lies_about_its_diff_id_leaves_nothing(new_prun: Callable[[], Prun], tmp_path: Path) -> None:
+def lying_layout(layout: Path) -> Path:
     """Hand-made, since no honest tool writes one."""
     from images import config_document, document, file, layer_tar, put_blob
 
     layer = layer_tar([file("a", b"b")])
     config = config_document([layer], None)
     config["rootfs"]["diff_ids"] = ["sha256:" + "0" * 64]
-    layout = tmp_path / "layout"
     oci = "application/vnd.oci.image"
 
     def described(kind: str, data: bytes) -> dict[str, object]:
@@ -157,6 +156,11 @@ def test_a_layer_that_lies_about_its_diff_id_leaves_nothing(new_prun: Callable[[
     index = {"schemaVersion": 2, "manifests": [described("manifest.v1+json", document(manifest))]}
     (layout / "index.json").write_bytes(document(index))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return layout
+
+
+def test_a_layer_that_lies_about_its_diff_id_leaves_nothing(new_prun: Callable[[], Prun], tmp_path: Path) -> None:
+    lying_layout(tmp_path / "layout")
     prun = new_prun()
     done = prun("load", "--tag", "liar", f"oci:{tmp_path}/layout")
     assert done.returncode == 125
@@ -236,3 +240,14 @@ def test_a_config_file_chooses_runtime_and_options(prun: Prun, tmp_path: Path) -
     config.chmod(0o600)
     done = prun("--config", str(config), "run", "--rm", "scratch", "x")
     assert "from the file" in done.stdout
+
+
+def test_what_a_failed_run_of_an_archive_leaves_is_found_and_cleared(
+    new_prun: Callable[[], Prun], tmp_path: Path
+) -> None:
+    liar = lying_layout(tmp_path / "layout")
+    prun = new_prun()
+    assert prun("run", "--rm", f"oci:{liar}", "true").returncode == 125
+    assert prun("images", "-q").stdout == ""
+    assert "which no image needs: removed" in prun("system", "check").stdout
+    assert prun("system", "check").stdout == "nothing is left over\n"
