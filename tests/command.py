@@ -87,3 +87,8 @@ def busybox_archive(path: Path) -> Path:
     """Make the image that ``make run`` makes."""
     subprocess.run([sys.executable, str(SCRIPTS / "busybox_image.py"), str(path)], check=True)
     return path
+
+
+def children() -> set[int]:
+    """The pids of our children, zombies among them (proc_tid_children(5))."""
+    return {int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}

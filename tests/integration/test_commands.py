@@ -187,12 +187,19 @@ def test_the_spec_needs_no_root(archive: Path, tmp_path: Path) -> None:
         os.chown(path, 65534, 65534)
     for path in (tmp_path, *tmp_path.parents[:3]):
         path.chmod(path.stat().st_mode | 0o055)
-    from command import PRUN
-
-    code = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execv(sys.argv[1], sys.argv[1:])"
+    # Once as root, so that all modules are there: the interpreter itself may lie where only root can read.
+    words = ["spec", "-u", "nobody", f"{home}/busybox.tar", "id"]
+    code = f"""if True:
+        import contextlib, io, os, sys
+        from prun.cli import command
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert command(["--root", {str(tmp_path / "r")!r}, "--state", {str(tmp_path / "s")!r}, *{words!r}]) == 0
+        os.setgroups([]), os.setgid(65534), os.setuid(65534)
+        sys.exit(command({words!r}))
+    """
     done = subprocess.run(
-        [sys.executable, "-c", code, PRUN, "spec", "-u", "nobody", f"{home}/busybox.tar", "id"],
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code], env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, cwd="/",
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["process"]["user"]["uid"] == 65534

@@ -8,11 +8,12 @@ import secrets
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command import children
 
 import prun_linux
 from prun.console import Captured
@@ -140,15 +141,14 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     """Containers whose test fails if it leaves anything behind."""
     here = Machine(tmp_path)
     descriptors = set(os.listdir("/proc/self/fd"))
+    others = children()
     yield here
     if here.interrupted:
         time.sleep(0.2)  # for what is still being executed, and should not be
     assert here.leftovers() == []
     if here.interrupted:
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, 0):
-                pass
+        for pid in children() - others:
+            os.waitpid(pid, 0)
         return
     assert set(os.listdir("/proc/self/fd")) <= descriptors
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
