@@ -204,6 +204,7 @@ def test_loading_twice_changes_nothing_and_writes_no_layer_again(layout, store):
 def test_a_truncated_blob_in_the_store_is_written_again(layout, store):
     (loaded,) = load_text(f"oci:{layout}", store)
     path = store.blob_path(loaded.target["digest"])
+    os.chmod(path, 0o600)
     os.truncate(path, 3)
     load_text(f"oci:{layout}", store)
     assert os.stat(path).st_size == loaded.target["size"]

@@ -200,6 +200,7 @@ def test_blobs_of_one_ingest_appear_at_its_commit_and_those_not_named_do_not(sto
 
 def test_a_damaged_blob_is_replaced_by_a_good_one(store):
     store.put(DATA, CONFIG)
+    os.chmod(store.blob_path(BLOB["digest"]), 0o600)
     os.truncate(store.blob_path(BLOB["digest"]), 1)
     store.put(DATA, CONFIG)
     assert store.read(BLOB["digest"], 100) == DATA
