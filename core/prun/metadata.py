@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +19,10 @@ from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionD
 from prun.types import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from prun.image.document import Descriptor
+    from prun.types import Status
 
 MIGRATIONS = (
     """
@@ -73,7 +75,7 @@ class ContainerRow(NamedTuple):
     command: Sequence[str] = ()
     labels: Mapping[str, str] = NOTHING
     keep: bool = True
-    status: str = "created"
+    status: Status = "created"
     pid: int | None = None
     exit_code: int | None = None
     created_at: float = 0.0
@@ -182,11 +184,10 @@ class Metadata:
 
     def update_container(self, container_id: str, **columns: object) -> None:
         """Set columns of a container: those of ``ContainerRow``."""
-        names = [name for name in columns if name in ContainerRow._fields]
-        assignments = ", ".join(f"{name} = ?" for name in names)
+        assignments = ", ".join(f"{name} = ?" for name in columns)
         self._run(
-            f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  names are those of ContainerRow
-            *(_column(columns[name]) for name in names),
+            f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  names are keywords of our own calls
+            *map(_column, columns.values()),
             container_id,
         )
 
@@ -294,13 +295,9 @@ def _connect(path: str) -> sqlite3.Connection:
 
 
 def _column(value: object) -> object:
-    return value if value is None or isinstance(value, (str, int, float)) else json.dumps(_plain(value))
-
-
-def _plain(value: object) -> object:
-    from collections.abc import Mapping as AnyMapping
-
-    return dict(value) if isinstance(value, AnyMapping) else value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
 
 
 def _container(row: Sequence[object]) -> ContainerRow:

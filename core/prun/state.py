@@ -128,14 +128,10 @@ class Store:
         if sys.platform == "win32":  # nothing is unpacked there that could be removed
             yield
             return
-        import fcntl
+        from prun.rootfs.claims import locked
 
-        fd = os.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        with locked(os.path.join(self.root, "lock"), shared=not exclusive):
             yield
-        finally:
-            os.close(fd)
 
 
 class Record:

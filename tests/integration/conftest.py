@@ -6,11 +6,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from attack import BINARIES, attacking
 from command import NOTHING, Prun, busybox_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from attack import Attack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,3 +56,14 @@ def prun(store: Prun) -> Iterator[Prun]:
     for container in store("ps", "-aq").stdout.split():
         assert store("rm", "-f", container).returncode == 0
     assert store.traces() == NOTHING
+
+
+@pytest.fixture
+def attack(prun: Prun, tmp_path: Path) -> Iterator[Attack]:
+    with attacking(prun, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=BINARIES)
+def binary(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attack import BASE, BINARIES, Attack, attacking, refused
+from attack import BASE, Attack, refused
 from images import directory, document, entry, file, put_image, put_index, symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from command import Prun
 
@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def prun(new_prun: Callable[[], Prun]) -> Prun:
     return new_prun()
-
-
-@pytest.fixture
-def attack(prun: Prun, tmp_path: Path) -> Iterator[Attack]:
-    with attacking(prun, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=BINARIES)
-def binary(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 # Environment

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attack import BASE, BINARIES, Attack, attacking, refused
+from attack import BASE, Attack, refused
 from images import INDEX, directory, document, entry, file, layer_tar, put_blob, put_image, put_index, symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from command import Prun
     from images import Entry
@@ -29,17 +29,6 @@ DESCRIPTORS = range(3, 51)
 @pytest.fixture(scope="module")
 def prun(new_prun: Callable[[], Prun]) -> Prun:
     return new_prun()
-
-
-@pytest.fixture
-def attack(prun: Prun, tmp_path: Path) -> Iterator[Attack]:
-    with attacking(prun, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=BINARIES)
-def binary(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 # Working directory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from prun.api import Runner, checked_name, new_id
@@ -54,8 +53,14 @@ def runner_of(settings: Mapping[str, str], *, runtime: str = "", engine: str = "
         root=settings.get("root", ""),
         state=settings.get("state", ""),
         config=settings.get("config", ""),
-        warn=lambda message: print(f"prun: warning: {message}", file=sys.stderr),
+        warn=_warn,
     )
+
+
+def _warn(message: str) -> None:
+    from prun.cli.output import warn
+
+    warn(message)
 
 
 def request_of(parsed: Parsed, runner: Runner) -> RunRequest:

@@ -106,13 +106,13 @@ def find(store: Store, words: str) -> ImageRow:
         NotFound: there is none; the message names the nearest ones.
         InvalidArgument: the reference is malformed.
     """
-    rows = store.metadata.images()
-    if row := _by_digest(rows, words):
+    if row := _by_digest(store, words):
         return row
     reference = parse_reference(words)
+    if row := store.metadata.image(str(reference)):
+        return row
+    rows = store.metadata.images()
     for row in rows:
-        if row.name == str(reference):
-            return row
         # NAME@DIGEST and NAME:TAG@DIGEST: the digest decides, the repository must fit (distribution's rule)
         if reference.digest == row.digest and _repository(row.name) == f"{reference.domain}/{reference.path}":
             return row
@@ -200,11 +200,11 @@ def _refuse_in_use(store: Store, row: ImageRow) -> None:
         )
 
 
-def _by_digest(rows: list[ImageRow], words: str) -> ImageRow | None:
+def _by_digest(store: Store, words: str) -> ImageRow | None:
     prefix = words.removeprefix("sha256:")
     if len(prefix) < 6 or any(c not in "0123456789abcdef" for c in prefix):
         return None
-    found = {row.digest: row for row in rows if row.digest.startswith(f"sha256:{prefix}")}
+    found = {row.digest: row for row in store.metadata.images() if row.digest.startswith(f"sha256:{prefix}")}
     if len(found) > 1:
         raise InvalidArgument(f"{words!r} is the beginning of {len(found)} images' digests", hint="use more digits")
     return next(iter(found.values()), None)
