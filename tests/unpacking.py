@@ -54,9 +54,10 @@ def unpacked(path: Path, tars: Sequence[bytes], driver: Driver = "auto", *, look
     """Unpack the layers below ``path`` and mount what they make; afterwards nothing half-made may be left."""
     blobs = Blobs()
     layers = [blobs.add(tar) for tar in tars]
-    snapshots = snapshots_at(path, driver)
     target = path / "root"
-    target.mkdir()
+    target.mkdir(parents=True)
+    metadata = Metadata(str(path / "metadata.db"))
+    snapshots = Snapshots(str(path / "snapshots"), metadata, driver)
     try:
         chain = snapshots.unpack(layers, blobs.open)
         snapshots.prepare("test", chain)
@@ -66,6 +67,7 @@ def unpacked(path: Path, tars: Sequence[bytes], driver: Driver = "auto", *, look
             yield target
         snapshots.remove("test")
     finally:
+        metadata.close()
         assert not [name for name in os.listdir(path / "snapshots") if name.startswith("new-")]
 
 
