@@ -45,15 +45,74 @@ if TYPE_CHECKING:
         rootfs: str
         opt: Mapping[str, str]
         stdin: bytes
+        add_host: Sequence[str]
+        blkio_weight: int
+        blkio_weight_device: Sequence[str]
+        cap_add: Sequence[str]
+        cap_drop: Sequence[str]
+        cgroup_parent: str
+        cgroupns: str
+        cidfile: str
+        cpu_period: int
+        cpu_quota: int
+        cpu_shares: int
+        cpus: float
+        cpuset_cpus: str
+        cpuset_mems: str
+        device: Sequence[str]
+        device_cgroup_rule: Sequence[str]
+        device_read_bps: Sequence[str]
+        device_read_iops: Sequence[str]
+        device_write_bps: Sequence[str]
+        device_write_iops: Sequence[str]
+        dns: Sequence[str]
+        dns_option: Sequence[str]
+        dns_search: Sequence[str]
+        gidmap: Sequence[str]
+        gpus: str
+        group_add: Sequence[str]
+        init: bool
+        ipc: str
+        memory: int | str
+        memory_reservation: int | str
+        memory_swap: int | str
+        memory_swappiness: int
+        mount: Sequence[str]
+        oom_kill_disable: bool
+        oom_score_adj: int
+        pid: str
+        pidfile: str
+        pids_limit: int
+        preserve_fds: int
+        privileged: bool
+        pull: str
+        secret: Sequence[str]
+        shm_size: int | str
+        stop_signal: str
+        sysctl: Mapping[str, str]
+        timeout: float
+        tmpfs: Sequence[str]
+        tz: str
+        uidmap: Sequence[str]
+        ulimit: Sequence[str]
+        umask: str
+        userns: str
+        uts: str
+        volume: Sequence[str]
+        volumes_from: Sequence[str]
 
 
 class Result(NamedTuple):
-    """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id."""
+    """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id.
+
+    ``timed_out``: prun killed it when ``timeout`` had passed; the exit code is then 137.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
     id: str
+    timed_out: bool = False
 
 
 class Runner:
@@ -124,7 +183,7 @@ class Runner:
         from prun import pipeline
 
         outcome = pipeline.run(request, self.hooks, signals)
-        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id)
+        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out)
 
     def plan(self, request: RunRequest) -> Spec:
         """Return the finished OCI spec of a request."""
@@ -139,12 +198,14 @@ class Runner:
             InvalidArgument: a value cannot be used.
         """
         from prun.image.platform import parse_platform
+        from prun.request import OPTIONS, fields_of, words_of
 
         if isinstance(args, str):
             raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
         asked = dict[str, "Any"](options)
         container_id = asked.pop("id", "")
         platform = asked.pop("platform", "")
+        words = {name: words_of(name, asked.pop(name)) for name in OPTIONS.intersection(asked)}
         return RunRequest(
             id=container_id or new_id(),
             image=image,
@@ -162,6 +223,7 @@ class Runner:
             root=self.root,
             state=self.state,
             **asked,
+            **fields_of(words),  # type: ignore[arg-type]  # the fields' types are those of their modules
         )
 
 
@@ -176,13 +238,16 @@ def new_id() -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return a container's name or id if it can be one: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``, docker's rule.
+    """Return a container's name or id if it can be one: ``/?[a-zA-Z0-9][a-zA-Z0-9_.-]*``, docker's rule.
+
+    The slash, a remnant of docker's links, is none of the name.
 
     Raises:
         InvalidArgument: it cannot; the OCI runtimes and the file system would not take it either.
     """
     import re
 
+    name = name.removeprefix("/")
     if name and (not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name) or len(name) > 128):
         raise InvalidArgument(
             f"container name {name!r} is not usable", hint="at most 128 of [a-zA-Z0-9_.-], a letter or digit first"

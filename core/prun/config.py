@@ -68,7 +68,7 @@ def _read(path: str) -> dict[str, Any]:
 
     with open(path, "rb") as file:
         info = os.fstat(file.fileno())
-        if hasattr(os, "geteuid") and (info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022):
+        if hasattr(os, "geteuid") and (info.st_uid not in _trusted(path) or info.st_mode & 0o022):
             raise PermissionDenied(
                 f"config file {path} may be changed by others (uid {info.st_uid}, mode {info.st_mode & 0o777:o})",
                 hint=f"chown it to yourself or root, and chmod go-w {path}",
@@ -77,6 +77,15 @@ def _read(path: str) -> dict[str, Any]:
             return tomli.load(file)
         except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidArgument(f"config file {path}: {error}") from error
+
+
+def _trusted(path: str) -> tuple[int, ...]:
+    """Return the owners that a config file may have.
+
+    In an ordinary user's namespace (``prun.rootless``) the system's root has no id; only it can put files into /etc.
+    """
+    nobody = (65534,) if "PRUN_ROOTLESS" in os.environ and path.startswith("/etc/") else ()
+    return (0, os.geteuid(), *nobody)
 
 
 def _merge(old: Settings, new: dict[str, Any], path: str) -> Settings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -19,12 +19,16 @@ CHUNK_BYTES = 1 << 16
 
 
 class Inherited:
-    """The container reads and writes our own descriptors; without ``interactive`` its stdin is empty."""
+    """The container reads and writes our own descriptors; without ``interactive`` its stdin is empty.
+
+    Where ``attach`` names some of them only, what goes to the others is lost.
+    """
 
     socket = ""
 
-    def __init__(self, *, interactive: bool) -> None:
-        self._interactive = interactive
+    def __init__(self, *, interactive: bool, attach: Sequence[str] = ()) -> None:
+        self._carried = (interactive, not attach or "stdout" in attach, not attach or "stderr" in attach)
+        self._null = -1
         self.stdin, self.stdout, self.stderr = 0, 1, 2
 
     def __enter__(self) -> Self:
@@ -32,15 +36,18 @@ class Inherited:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        if not self._interactive:
-            self.stdin = os.open(os.devnull, os.O_RDONLY)
+        if not all(self._carried):
+            self._null = os.open(os.devnull, os.O_RDWR)
+        own = zip((0, 1, 2), self._carried, strict=True)
+        self.stdin, self.stdout, self.stderr = (number if carried else self._null for number, carried in own)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._interactive:
-            os.close(self.stdin)
+        if self._null >= 0:
+            os.close(self._null)
+            self._null = -1
 
     def attach(self, task: Task) -> AbstractContextManager[object]:
         return nullcontext()
@@ -50,12 +57,16 @@ class Inherited:
 
 
 class Captured:
-    """The container writes to pipes, whose content is kept; ``data`` is what it can read from its stdin."""
+    """The container writes to pipes, whose content is kept; ``data`` is what it can read from its stdin.
+
+    Where ``attach`` names some of the streams only, what goes to the others is lost.
+    """
 
     socket = ""
 
-    def __init__(self, data: bytes = b"") -> None:
+    def __init__(self, data: bytes = b"", *, attach: Sequence[str] = ()) -> None:
         self._data = data
+        self._attach = attach or ("stdout", "stderr")
         self._open: list[int] = []
         self._out: list[bytes] = []
         self._err: list[bytes] = []
@@ -89,7 +100,9 @@ class Captured:
                 thread.join()
 
     def output(self) -> tuple[bytes, bytes]:
-        return b"".join(self._out), b"".join(self._err)
+        kept = (("stdout", self._out), ("stderr", self._err))
+        out, err = (b"".join(chunks) if name in self._attach else b"" for name, chunks in kept)
+        return out, err
 
     def _pipe(self) -> tuple[int, int]:
         pair = os.pipe()

@@ -1,4 +1,4 @@
-"""The metadata database: images, snapshots, containers and leases, in SQLite.
+"""The metadata database: images, snapshots, containers and leases, volumes and mounts, in SQLite.
 
 Write-ahead logging lets readers and one writer work side by side; every method is one short transaction, and none is
 open while a container runs (seed S6).  The file is private to its owner.  ``MIGRATIONS`` holds the schema, one step
@@ -19,7 +19,7 @@ from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionD
 from prun.types import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prun.image.document import Descriptor
     from prun.types import Status
@@ -40,6 +40,17 @@ MIGRATIONS = (
     CREATE TABLE leases (
         container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE, boot_id TEXT NOT NULL,
         pid INTEGER NOT NULL, start_time INTEGER NOT NULL, created_at REAL NOT NULL);
+    """,
+    """
+    CREATE TABLE volumes (
+        name TEXT PRIMARY KEY, driver TEXT NOT NULL, labels TEXT NOT NULL, options TEXT NOT NULL,
+        created_at REAL NOT NULL, anonymous INTEGER NOT NULL);
+    CREATE TABLE mounts (
+        container_id TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE, destination TEXT NOT NULL,
+        type TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, source TEXT NOT NULL, subpath TEXT NOT NULL,
+        options TEXT NOT NULL,
+        PRIMARY KEY (container_id, destination));
+    ALTER TABLE containers ADD COLUMN stop_signal TEXT NOT NULL DEFAULT '';
     """,
 )
 
@@ -63,7 +74,8 @@ class ContainerRow(NamedTuple):
 
     ``status``: ``created`` until its process starts, then ``running``, then ``stopped``.  ``keep`` False: the run
     that made it removes it at its end (``--rm``).  Times are seconds since the epoch.  ``options`` are the runtime's,
-    ``command`` the arguments of its process once the spec is built.
+    ``command`` the arguments of its process once the spec is built.  ``stop_signal`` asks the process to end; empty
+    for SIGTERM.
     """
 
     id: str
@@ -81,6 +93,36 @@ class ContainerRow(NamedTuple):
     created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
+    stop_signal: str = ""
+
+
+class VolumeRow(NamedTuple):
+    """A volume; ``anonymous``: made for one container that gave it no name.  ``options`` are the driver's."""
+
+    name: str
+    driver: str = "local"
+    labels: Mapping[str, str] = NOTHING
+    options: Mapping[str, str] = NOTHING
+    created_at: float = 0.0
+    anonymous: bool = False
+
+
+class MountRow(NamedTuple):
+    """What a container has mounted at ``destination``, of those mounts that its user or its image asked for.
+
+    ``type`` is ``bind``, ``volume``, ``tmpfs`` or ``image``; ``name`` a volume's or an image's, ``digest`` that of the
+    image's manifest.  ``source`` is the path on this machine that is handed to the OCI runtime, with ``options`` of the
+    spec's mount; ``subpath`` the part of the volume or the image that it shows.
+    """
+
+    container_id: str
+    destination: str
+    type: str
+    name: str = ""
+    digest: str = ""
+    source: str = ""
+    subpath: str = ""
+    options: Sequence[str] = ()
 
 
 class Lease(NamedTuple):
@@ -220,6 +262,44 @@ class Metadata:
         """Nobody is at work on the container any more."""
         self._run("DELETE FROM leases WHERE container_id = ?", container_id)
 
+    # Volumes and mounts
+
+    def volumes(self) -> list[VolumeRow]:
+        """Return all volumes, by name."""
+        rows = self._all(f"SELECT {', '.join(VolumeRow._fields)} FROM volumes ORDER BY name")  # noqa: S608
+        return [_volume(row) for row in rows]
+
+    def volume(self, name: str) -> VolumeRow | None:
+        """Return the volume of exactly this name."""
+        sql = f"SELECT {', '.join(VolumeRow._fields)} FROM volumes WHERE name = ?"  # noqa: S608
+        row = self._one(sql, name)
+        return _volume(row) if row else None
+
+    def add_volume(self, row: VolumeRow) -> None:
+        """Record a volume; one of that name stays as it is."""
+        self._run("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?, ?, ?)", *map(_column, row))
+
+    def drop_volume(self, name: str) -> None:
+        """Forget a volume."""
+        self._run("DELETE FROM volumes WHERE name = ?", name)
+
+    def mounts(self, container_id: str) -> list[MountRow]:
+        """Return what a container has mounted, parents before children."""
+        return [row for row in self.all_mounts() if row.container_id == container_id]
+
+    def all_mounts(self) -> list[MountRow]:
+        """Return what all containers have mounted."""
+        rows = self._all(f"SELECT {', '.join(MountRow._fields)} FROM mounts ORDER BY container_id, destination")  # noqa: S608
+        return [MountRow(*row)._replace(options=tuple(json.loads(row[-1]))) for row in rows]
+
+    def add_mounts(self, rows: Iterable[MountRow]) -> None:
+        """Record what a container will have mounted, all of it or nothing."""
+        with self.transaction():
+            for row in rows:
+                self._db.execute(
+                    "INSERT INTO mounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_column(value) for value in row]
+                )
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Hold the write lock; roll back when the block raises."""
@@ -298,6 +378,11 @@ def _column(value: object) -> object:
     if value is None or isinstance(value, str | int | float):
         return value
     return json.dumps(dict(value) if isinstance(value, Mapping) else value)
+
+
+def _volume(row: Sequence[Any]) -> VolumeRow:
+    name, driver, labels, options, created_at, anonymous = row
+    return VolumeRow(name, driver, json.loads(labels), json.loads(options), created_at, bool(anonymous))
 
 
 def _container(row: Sequence[object]) -> ContainerRow:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
-from prun.state import Store
-from prun.types import Event
+from prun.state import Store, may_mount
+from prun.types import RUNTIME_FIELDS, Event, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
-    from prun.types import ExitStatus, Image, Rootfs, RunRequest, RuntimeInfo, Task
+    from prun.types import ExitStatus, Image, Rootfs, RuntimeInfo, Task
 
 
 class Outcome(NamedTuple):
-    """How a run ended; ``stdout`` and ``stderr`` are empty unless the request asked to capture them."""
+    """How a run ended; ``stdout`` and ``stderr`` are empty unless the request asked to capture them.
+
+    ``timed_out``: prun killed it, after the request's ``timeout_s``.
+    """
 
     status: ExitStatus
     stdout: bytes = b""
     stderr: bytes = b""
+    timed_out: bool = False
 
 
 def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = None) -> Outcome:
@@ -44,12 +48,16 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
     Raises:
         PrunError: of the class that fits, with the stage and the plugin at fault.
     """
-    request = request._replace(two_step=request.two_step or hooks.two_step)
+    request = request._replace(two_step=request.two_step or hooks.two_step or bool(request.pid_file))
     info = usable_runtime(request, hooks)
     request = request._replace(view_only=not info.executes)
     with ExitStack() as stack:
         store = stack.enter_context(Store(request.root, request.state))
         recover(store)
+        if joins_container(request):
+            from prun.joining import joined
+
+            request = stack.enter_context(joined(request, store))
         container = stack.enter_context(store.container(request))
 
         with store.using_images():
@@ -73,6 +81,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
         with hooks.at("create"):
             task = hooks.create_task(request, container.bundle, spec, console)
             stack.callback(_delete, task, request, hooks)
+            container.created(task)
             hooks.event(Event(request.id, "created", task.pid))
 
         if signals is not None:
@@ -83,10 +92,10 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
             container.started(task.pid, spec["process"].get("args", []))
             hooks.event(Event(request.id, "started", task.pid))
             with hooks.at("wait"):
-                status = _wait(task)
+                status, timed_out = _wait(task, request.timeout_s)
         container.exited(status)
         hooks.event(Event(request.id, "exited", status.code))
-        return Outcome(status, *console.output())
+        return Outcome(status, *console.output(), timed_out)
 
 
 def plan(request: RunRequest, hooks: Hooks) -> Spec:
@@ -94,10 +103,20 @@ def plan(request: RunRequest, hooks: Hooks) -> Spec:
     request = request._replace(view_only=True)
     info = hooks.describe_runtime()
     check_options(request, info)
+    if joins_container(request):
+        from prun.joining import joined
+
+        with Store(request.root, request.state) as store, joined(request, store) as request:
+            pass  # where nothing is executed, the paths are all there is to it
     with hooks.at("resolve"):
         image = hooks.resolve_image(request, request.platform or info.platforms[0])
     with hooks.at("prepare"), hooks.prepare_rootfs(request, image, "") as rootfs, hooks.at("spec"):
         return build_spec(request, image, rootfs, hooks)
+
+
+def joins_container(request: RunRequest) -> bool:
+    """Tell whether a namespace is to be that of another container."""
+    return any(word.startswith("container:") for word in request.namespaces.values())
 
 
 def usable_runtime(request: RunRequest, hooks: Hooks) -> RuntimeInfo:
@@ -111,15 +130,24 @@ def usable_runtime(request: RunRequest, hooks: Hooks) -> RuntimeInfo:
     check_options(request, info)
     if info.unavailable:
         raise FailedPrecondition(f"runtime {info.name} cannot run here: {info.unavailable}", hint=info.remedy)
+    if info.needs_root and not may_mount():
+        raise FailedPrecondition(
+            f"runtime {info.name} needs root, here that of a user namespace, and a library cannot give its caller that",
+            hint="prun unshare python ..., or the command prun run",
+        )
     return info
 
 
 def check_options(request: RunRequest, info: RuntimeInfo) -> None:
-    """Refuse options that the runtime does not know: none is accepted and ignored."""
+    """Refuse options and fields that the runtime does not know: none is accepted and ignored."""
     for key in request.options:
         if key not in info.options:
             known = ", ".join(sorted(info.options)) or "none"
             raise InvalidArgument(f"runtime {info.name} has no option {key!r}", hint=f"it knows: {known}")
+    defaults = RunRequest._field_defaults
+    for field in sorted(RUNTIME_FIELDS - info.honours):
+        if getattr(request, field) != defaults[field]:
+            raise InvalidArgument(f"runtime {info.name} does not support {field.replace('_', ' ')}")
 
 
 def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> Spec:
@@ -152,11 +180,15 @@ def ended_on_failure(task: Task) -> Iterator[None]:
         raise
 
 
-def _wait(task: Task) -> ExitStatus:
-    status = None
+def _wait(task: Task, timeout_s: float | None) -> tuple[ExitStatus, bool]:
+    """Wait for the end, and bring it about when the time is up; say whether that was so."""
+    status = task.wait(timeout_s)
+    timed_out = status is None and timeout_s is not None
+    if timed_out:
+        task.kill(9)  # SIGKILL, which not every platform's signal module names
     while status is None:
         status = task.wait()
-    return status
+    return status, timed_out
 
 
 def _delete(task: Task, request: RunRequest, hooks: Hooks) -> None:

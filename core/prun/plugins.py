@@ -256,8 +256,9 @@ def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:
 def _import(entry: EntryPoint) -> object:
     """Import a plugin; as root only from a place that no other user can change."""
     from prun import discovery
+    from prun.state import is_root
 
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and entry.path:
+    if entry.path and is_root():
         ours = os.stat(os.path.dirname(__file__)).st_uid
         info = os.stat(entry.path)
         if info.st_uid not in (0, ours) or (info.st_mode & 0o022 and info.st_uid != ours):

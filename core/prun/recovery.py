@@ -60,8 +60,10 @@ def end_task(store: Store, row: ContainerRow) -> None:
         return  # nothing can be left, or nothing can be reached: the next command must work all the same
 
 
-def remove_container(store: Store, row: ContainerRow) -> None:
+def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) -> None:
     """End a container if it runs, and remove it; whoever is at work on it gets the time to let go.
+
+    ``volumes``: its anonymous volumes too.
 
     Raises:
         Unavailable: its process is gone and its owner does not let go within ten seconds.
@@ -75,7 +77,7 @@ def remove_container(store: Store, row: ContainerRow) -> None:
         time.sleep(0.01)
     record = state.Record(store, row)
     state.remove_bundle(record.bundle)
-    record.remove()
+    record.remove(volumes=volumes)
 
 
 def clear_leftovers(store: Store) -> list[str]:
@@ -93,14 +95,14 @@ def clear_leftovers(store: Store) -> list[str]:
         done += [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
         known = {row.id for row in store.metadata.containers()}
         for key in store.snapshots.keys():  # noqa: SIM118  a method, not a mapping
-            if key not in known:
+            if state.owner_of(key) not in known:
                 store.snapshots.remove(key)
                 done.append(f"writable layer of {key[:12]}, which is no container: removed")
         for container_id in _listed(os.path.join(store.state, "bundles")):
             if container_id not in known:
                 state.remove_bundle(store.bundle(container_id))
                 done.append(f"bundle of {container_id[:12]}, which is no container: removed")
-    return done
+    return done + store.volumes.clear_leftovers()
 
 
 def _listed(path: str) -> list[str]:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from prun.image.document import ImageConfig
+    from prun.request.files import SecretRequest
+    from prun.request.mounts import MountRequest
+    from prun.request.resources import Resources
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 Stage = Literal["resolve", "prepare", "spec", "console", "create", "start", "wait", "delete"]
 Status = Literal["created", "running", "paused", "stopped"]
@@ -80,6 +84,9 @@ class RunRequest(NamedTuple):
     ``capture``: the caller wants stdout and stderr as bytes.  ``view_only``: the root file system is only looked
     into, nothing is unpacked or mounted (``prun spec``, runtimes that execute nothing).  ``two_step``: create and
     start are separate calls of the OCI runtime, because a plugin acts between them.
+
+    The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
+    names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
     """
 
     id: str
@@ -89,6 +96,7 @@ class RunRequest(NamedTuple):
     runtime: str = "linux"
     entrypoint: tuple[str, ...] | None = None
     env: tuple[str, ...] = ()
+    host_env: tuple[str, ...] = ()  # --env-host: what the image and ``env`` go over
     user: str = ""
     workdir: str = ""
     hostname: str = ""
@@ -111,6 +119,62 @@ class RunRequest(NamedTuple):
     view_only: bool = False
     two_step: bool = False
 
+    # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
+    volumes: "tuple[MountRequest, ...]" = ()
+    volumes_from: tuple[str, ...] = ()
+
+    # prun.request.resources
+    resources: "Resources | None" = None
+    ulimits: Mapping[str, tuple[int, int]] = NO_LIMITS
+    sysctls: Mapping[str, str] = NOTHING
+    cgroup_parent: str = ""
+    oom_score_adj: int | None = None
+    shm_size_bytes: int = 0
+
+    # prun.request.isolation; ``namespaces``: kind of the spec to host, private, container:ID, ns:PATH, ...
+    namespaces: Mapping[str, str] = NOTHING
+    uid_map: tuple[str, ...] = ()
+    gid_map: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    devices: tuple[str, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    umask: int | None = None
+
+    # prun.request.files; ``hosts`` are lines of /etc/hosts: ADDRESS NAME
+    hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    timezone: str = ""
+    secrets: "tuple[SecretRequest, ...]" = ()
+
+    # prun.request.lifecycle; ``attach``: of stdin, stdout and stderr, all when empty; ``detach_keys``: None is docker's
+    # ``detach_fd``: where a byte says that the user has left the terminal, or -1: nobody could go on without them
+    init: bool = False
+    timeout_s: float | None = None
+    stop_signal: str = ""
+    attach: tuple[str, ...] = ()
+    detach_keys: str | None = None
+    detach_fd: int = -1
+    sig_proxy: bool = True
+    preserve_fds: int = 0
+    cid_file: str = ""
+    pid_file: str = ""
+    pull: str = "missing"
+
+
+# Fields that only a runtime can honour.
+RUNTIME_FIELDS = frozenset(
+    (
+        *("resources", "ulimits", "sysctls", "cgroup_parent", "oom_score_adj", "shm_size_bytes", "namespaces"),
+        *("uid_map", "gid_map", "cap_add", "cap_drop", "privileged", "devices", "device_rules", "groups", "umask"),
+        *("hosts", "dns", "dns_search", "dns_options", "timezone", "secrets", "init", "preserve_fds"),
+    )
+)
+
 
 class RuntimeInfo(NamedTuple):
     """A runtime's own description.
@@ -118,6 +182,8 @@ class RuntimeInfo(NamedTuple):
     ``unavailable`` says why it cannot run here, or is empty; ``remedy`` what to do about it.  ``options`` maps each
     key that ``--opt KEY=VALUE`` may set to one line of help: any other key is refused.  ``shim`` is containerd's name
     of the runtime.  ``executes`` False: nothing is executed, so no root file system is unpacked or mounted for it.
+    ``honours`` are those of ``RUNTIME_FIELDS`` that it acts on: a request for any other is refused.  ``needs_root``:
+    prun must be root to run it, be it of a user namespace, which the command enters by itself (``prun.rootless``).
     """
 
     name: str
@@ -127,6 +193,8 @@ class RuntimeInfo(NamedTuple):
     options: Mapping[str, str] = NOTHING
     shim: str = ""
     executes: bool = True
+    honours: frozenset[str] = frozenset()
+    needs_root: bool = False
 
 
 class ExitStatus(NamedTuple):

@@ -39,7 +39,7 @@ class Sets:
 
 
 def environment(hooks: Hooks, tmp_path: Path) -> dict[str, str]:
-    spec = build_spec(REQUEST, IMAGE, Directory(str(tmp_path)), hooks)
+    spec = build_spec(REQUEST, IMAGE, Directory(REQUEST._replace(rootfs=str(tmp_path)), IMAGE, ""), hooks)
     return dict(entry.split("=", 1) for entry in spec["process"]["env"])
 
 

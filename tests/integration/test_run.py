@@ -172,9 +172,7 @@ def test_the_mounts_are_the_seeds(prun: Prun) -> None:
                               ("/dev/mqueue", "mqueue"), ("/sys", "sysfs"), ("/run", "tmpfs")):  # fmt: skip
         assert found[destination][0] == kind
     assert "ro" in found["/sys"][1].split(",")
-    for name in ("resolv.conf", "hosts"):
-        if os.path.exists(f"/etc/{name}"):
-            assert "ro" in found[f"/etc/{name}"][1].split(",")
+    assert {f"/etc/{name}" for name in ("resolv.conf", "hosts", "hostname")} <= found.keys()
 
 
 def test_there_is_no_network_unless_the_hosts_is_asked_for(prun: Prun) -> None:

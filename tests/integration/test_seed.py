@@ -142,7 +142,7 @@ def test_the_default_path_comes_first_and_later_entries_win(
     config = {"Env": ["A=1", "B=2", "A=3"], "WorkingDir": "/var", "Cmd": ["/bin/sh", "-c", "pwd"]}
     spec = json.loads(prun("spec", "-e", "B=4", image_of(config)).stdout)
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    assert spec["process"]["env"] == [path, "HOME=/root", "A=3", "B=4"]
+    assert spec["process"]["env"] == [path, f"HOSTNAME={spec['hostname']}", "HOME=/root", "A=3", "B=4"]
     assert spec["process"]["cwd"] == "/var"
     assert prun("run", "--rm", image_of(config)).stdout == "/var\n"
 
@@ -157,9 +157,14 @@ def test_the_mounts_are_in_the_seeds_order_with_its_options(prun: Prun) -> None:
     assert options["/dev/shm"] == ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]
     assert options["/sys"] == ["nosuid", "noexec", "nodev", "ro"]
     assert options["/run"] == options["/dev"]
-    host_files = list(mounts)[7:]
-    assert set(host_files) <= {"/etc/resolv.conf", "/etc/hosts", "/etc/localtime"}
-    assert all(options[name] == ["rbind", "ro"] for name in host_files)
+    assert list(mounts)[7] == "/sys/fs/cgroup"  # the seed has none
+    assert "ro" in options["/sys/fs/cgroup"]
+    host_files = [name for name in mounts if name.startswith("/etc/")]
+    assert host_files[:3] == ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"]
+    assert set(host_files[3:]) <= {"/etc/localtime"}
+    # Copies that this container may change, where the seed mounts the host's own read-only.
+    assert all(mounts[name]["source"].startswith(str(prun.state / "bundles")) for name in host_files)
+    assert all(("ro" in options[name]) == (name == "/etc/localtime") for name in host_files)
 
 
 def test_with_a_terminal_there_is_no_separate_stderr(prun: Prun) -> None:

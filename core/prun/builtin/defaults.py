@@ -23,7 +23,7 @@ def prun_spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[Sp
         # Relative to the bundle, so that the document is the same for every run of it.
         with_root(rootfs.path if request.rootfs else "rootfs"),
         with_args(process_args(request, image)),
-        with_env(image.config.get("Env", ())),
+        with_env((*request.host_env, *image.config.get("Env", ()))),
         with_cwd(image.config.get("WorkingDir") or "/"),
     ]
 
@@ -40,8 +40,8 @@ def prun_check_spec(spec: Spec) -> list[Problem]:
 def prun_open_console(request: RunRequest) -> Console | None:
     """Inherit our own streams, or keep what the container writes."""
     if request.capture:
-        return Captured(request.stdin or b"")
-    return Inherited(interactive=request.interactive)
+        return Captured(request.stdin or b"", attach=request.attach)
+    return Inherited(interactive=request.interactive, attach=request.attach)
 
 
 def process_args(request: RunRequest, image: Image) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from prun._marker import hookimpl
@@ -16,13 +17,13 @@ from prun.spec import (
     with_readonly_root,
     with_terminal,
 )
-from prun.types import Image
+from prun.types import Image, Mount
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from prun.spec import SpecOpt
-    from prun.types import FileStat, Mount, Platform, Rootfs, RunRequest
+    from prun.types import FileStat, Platform, Rootfs, RunRequest
 
 
 class Directory:
@@ -30,16 +31,27 @@ class Directory:
 
     mounts: tuple[Mount, ...] = ()
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, request: RunRequest, image: Image, bundle: str) -> None:
+        self.path = os.path.realpath(request.rootfs)
+        self._request, self._image, self._bundle = request, image, bundle
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        if not self._request.view_only and (self._request.volumes or self._request.volumes_from):
+            from prun.engines.embedded import mounts
+            from prun.state import Store
+
+            with ExitStack() as stack:
+                store = stack.enter_context(Store(self._request.root, self._request.state))
+                root = stack.enter_context(Root(self.path))
+                mounts.prepare(store, self._request, self._image, self._bundle, root, stack, None)
+                self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._stack.close()
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         with Root(self.path) as root:
@@ -61,15 +73,20 @@ def prun_resolve_image(request: RunRequest, platform: Platform) -> Image | None:
 
 
 @hookimpl
-def prun_prepare_rootfs(request: RunRequest) -> Rootfs | None:
+def prun_prepare_rootfs(request: RunRequest, image: Image, bundle: str) -> Rootfs | None:
     """Use the directory of ``--rootfs``."""
-    return Directory(os.path.realpath(request.rootfs)) if request.rootfs else None
+    return Directory(request, image, bundle) if request.rootfs else None
 
 
 @hookimpl
 def prun_mounts(request: RunRequest) -> list[Mount]:
-    """Add the mounts that were asked for."""
-    return list(request.mounts)
+    """Add the mounts that were asked for; volumes and images are the engine's business."""
+    wanted = [
+        Mount(mount.destination, mount.type, mount.source or mount.type, mount.options)
+        for mount in request.volumes
+        if mount.type in ("bind", "tmpfs")
+    ]
+    return [*wanted, *request.mounts]
 
 
 @hookimpl
@@ -84,6 +101,10 @@ def prun_spec_opts(request: RunRequest) -> list[SpecOpt]:
         opts.append(with_readonly_root)
     if request.terminal:
         opts.append(with_terminal)
+    if any({"shared", "rshared"}.intersection(mount.options) for mount in request.volumes):
+        from prun.spec.linux import with_shared_root
+
+        opts.append(with_shared_root)
     if request.annotations:
         opts.append(with_annotations(request.annotations))
     return opts

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
+# What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
+STORE_COMMANDS = frozenset(("images", "inspect", "load", "ps", "rm", "rmi", "secret", "system", "volume"))
+
 
 def main() -> NoReturn:
     """Run the words of the process's command line and end the process with their exit code."""
@@ -23,7 +26,7 @@ def main() -> NoReturn:
 
     # A short life makes little garbage, and looking for it costs 2 ms; tearing the interpreter down costs 4 ms more.
     gc.disable()
-    code = command(sys.argv[1:])
+    code = command(sys.argv[1:], own_process=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -32,13 +35,16 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def command(words: Sequence[str]) -> int:
+def command(words: Sequence[str], *, own_process: bool = False) -> int:
     """Run a command line and return its exit code; errors become one line on stderr.
+
+    ``own_process``: this process is there for the command only, which may put it into a user namespace for good
+    (``prun.rootless``); where it is not, an ordinary user's command does without one.
 
     125: prun failed; 126, 127: the container's command cannot be invoked or does not exist; 128+n: signal n;
     otherwise the container's own code.
     """
-    settings: dict[str, str] = {}
+    settings = {"own_process": "1"} if own_process else {}
     try:
         return _dispatch(words, settings)
     except PrunError as error:
@@ -74,7 +80,24 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         from prun.cli import run
 
         return {"run": run.run, "spec": run.spec}[name](rest, settings)
+    if name in STORE_COMMANDS and own_root_is_wanted(settings) and "--help" not in rest:
+        _enter_user_namespace(settings)
     return _click(parsed.rest, settings)
+
+
+def own_root_is_wanted(settings: Mapping[str, str]) -> bool:
+    """Tell whether this process is an ordinary user's, and is ours to make root of a user namespace."""
+    return "own_process" in settings and sys.platform == "linux" and os.geteuid() != 0
+
+
+def _enter_user_namespace(settings: Mapping[str, str]) -> None:
+    """Go where the user's containers' files and processes are ours; on a machine without, do what can be done so."""
+    from prun.cli.namespace import enter
+    from prun.cli.run import runner_of
+    from prun.rootless import why_not
+
+    if not why_not()[0]:
+        enter(runner_of(settings).state)
 
 
 def _click(words: Sequence[str], settings: Mapping[str, str]) -> int:

@@ -96,9 +96,12 @@ COMMANDS = {
     "ps": ("containers", "List containers."),
     "rm": ("containers", "Remove containers."),
     "rmi": ("images", "Remove images."),
+    "secret": ("secrets", "Keep secrets for containers (run --secret)."),
     "run": ("", "Run a container and return its exit code."),
     "spec": ("", "Print the finished config.json of a run; execute nothing."),
     "system": ("system", "Look after the store."),
+    "unshare": ("unshare", "Run a command in the user namespace of prun without root."),
+    "volume": ("volumes", "Make, list and remove volumes."),
     "version": ("system", "Show versions."),
 }
 

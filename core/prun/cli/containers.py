@@ -9,7 +9,7 @@ import click
 
 from prun.cli.images import FORMAT, opened
 from prun.cli.output import ago, print_listing, timestamp
-from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PluginError, Unimplemented
+from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,22 +40,23 @@ def ps(settings: Mapping[str, str], everything: bool, quiet: bool, no_trunc: boo
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
 @click.option("-f", "--force", is_flag=True, help="End it first if it is running; a missing one is no error.")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too.")
 @click.pass_obj
-def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None:
+def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
     from prun.recovery import remove_container
 
     with opened(settings) as store:
         for name in names:
             try:
-                row = find(store, name)
+                row = store.find(name)
             except NotFound:
                 if force:
                     continue
                 raise
             if row.status != "stopped" and not force:
                 raise FailedPrecondition(f"container {name} is {row.status}", hint="stop it, or use --force")
-            remove_container(store, row)
+            remove_container(store, row, volumes=volumes)
             print(name)
 
 
@@ -67,23 +68,6 @@ def inspect(settings: Mapping[str, str], names: tuple[str, ...], kind: str | Non
     """Show all that is known of containers and images, as JSON."""
     with opened(settings) as store:
         print(json.dumps([_inspected(store, name, kind) for name in names], indent=2))
-
-
-def find(store: Store, words: str) -> ContainerRow:
-    """Find a container by name, id, or a prefix of its id.
-
-    Raises:
-        NotFound: there is none.
-        InvalidArgument: several ids begin like that.
-    """
-    rows = store.metadata.containers()
-    exact = [row for row in rows if words in (row.name, row.id)]
-    near = exact or [row for row in rows if words and row.id.startswith(words)]
-    if len(near) > 1:
-        raise InvalidArgument(f"{words!r} is the beginning of {len(near)} containers' ids", hint="use more digits")
-    if not near:
-        raise NotFound(f"no such container: {words}", hint="prun ps -a lists them")
-    return near[0]
 
 
 def with_pid(store: Store, row: ContainerRow) -> ContainerRow:
@@ -104,7 +88,8 @@ def _inspected(store: Store, name: str, kind: str | None) -> dict[str, Any]:
 
     if kind != "image":
         try:
-            return inspect_container(with_pid(store, find(store, name)))
+            row = store.find(name)
+            return inspect_container(with_pid(store, row), store.metadata.mounts(row.id))
         except NotFound:
             if kind == "container":
                 raise

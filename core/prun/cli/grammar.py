@@ -22,7 +22,7 @@ class Option(NamedTuple):
     """One option: its long name, what it takes, its one-line help.
 
     ``kind``: ``flag`` takes nothing, ``value`` the last one given counts, ``list`` all count.  ``aliases`` are further
-    long names.  The value stands under ``name`` with ``-`` for ``_``.
+    long names, ``default`` is a flag's when it is not given.  The value stands under ``name`` with ``-`` for ``_``.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Option(NamedTuple):
     metavar: str = ""
     aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    default: bool = False
 
     @property
     def key(self) -> str:
@@ -47,6 +48,12 @@ class Parsed(NamedTuple):
     rest: tuple[str, ...]
     given: frozenset[str]
 
+    @property
+    def asked(self) -> dict[str, bool | str | tuple[str, ...]]:
+        """What was given, in one mapping (``prun.request.Asked``)."""
+        every: dict[str, bool | str | tuple[str, ...]] = {**self.flags, **self.values, **self.lists}
+        return {key: every[key] for key in every if key in self.given}
+
 
 def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Parsed:
     """Parse options up to the first other word or ``--``; every option has an entry in the result.
@@ -56,7 +63,7 @@ def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Pars
     """
     table = {f"--{name}": option for option in options for name in (option.name, *option.aliases)}
     table |= {f"-{option.short}": option for option in options if option.short}
-    flags = {option.key: False for option in options if option.kind == "flag"}
+    flags = {option.key: option.default for option in options if option.kind == "flag"}
     values = {option.key: "" for option in options if option.kind == "value"}
     lists: dict[str, list[str]] = {option.key: [] for option in options if option.kind == "list"}
     given: set[str] = set()

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from prun.cli.output import timestamp
 
 if TYPE_CHECKING:
-    from prun.metadata import ContainerRow, ImageRow
+    from collections.abc import Sequence
+
+    from prun.metadata import ContainerRow, ImageRow, MountRow
     from prun.state import Store
 
 
-def inspect_container(row: ContainerRow) -> dict[str, Any]:
+def inspect_container(row: ContainerRow, mounts: Sequence[MountRow] = ()) -> dict[str, Any]:
     """Return a container's record; the fields are those of ``docker inspect`` where docker has them."""
     return {
         "Id": row.id,
@@ -28,9 +30,24 @@ def inspect_container(row: ContainerRow) -> dict[str, Any]:
             "FinishedAt": timestamp(row.finished_at),
         },
         "Image": row.digest,
-        "Config": {"Image": row.image, "Labels": dict(row.labels)},
+        "Config": {"Image": row.image, "Labels": dict(row.labels), "StopSignal": row.stop_signal or "SIGTERM"},
         "HostConfig": {"Runtime": row.runtime, "AutoRemove": not row.keep},
         "RuntimeOptions": dict(row.options),
+        "Mounts": [_mount(mount) for mount in mounts],
+    }
+
+
+def _mount(row: MountRow) -> dict[str, Any]:
+    propagation = [word for word in row.options if word.endswith(("private", "shared", "slave", "unbindable"))]
+    return {
+        "Type": row.type,
+        "Name": row.name,
+        "Source": row.source,
+        "Destination": row.destination,
+        "Driver": "local" if row.type == "volume" else "",
+        "Mode": ",".join(row.options),
+        "RW": "ro" not in row.options,
+        "Propagation": "".join(propagation[:1]),
     }
 
 

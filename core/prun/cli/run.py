@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from prun.api import Runner, checked_name, new_id
 from prun.cli.grammar import parse
 from prun.cli.options import RUN
-from prun.errors import InvalidArgument, NotFound
+from prun.errors import InvalidArgument
 from prun.image.platform import parse_platform
 from prun.plugins import names_of
+from prun.request import fields_of
+from prun.request.environment import from_files, from_host, labels_from_files, pairs, removed
 from prun.types import RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from prun.cli.grammar import Parsed
 
@@ -24,8 +26,27 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
     from prun.signals import ForwardedSignals
 
     runner, request = asked("run", words, settings)
+    if may_be_left(request):
+        from prun.cli.foreground import forked
+
+        answer = forked(request)
+        if isinstance(answer, int):
+            return answer
+        request = answer
+    _become_root(runner, settings)
     with ForwardedSignals() as signals:
-        return runner.execute(request, signals).exit_code
+        result = runner.execute(request, signals)
+    if result.timed_out:
+        _warn(f"container {request.name or request.id[:12]} was killed: it ran for {request.timeout_s:g} s (--timeout)")
+    if request.attach == ("stdin",):
+        print(result.id)  # as docker: nothing else would come out of it
+    return result.exit_code
+
+
+def may_be_left(request: RunRequest) -> bool:
+    """Tell whether the user can go while the container stays: with keys of a terminal, or by a signal to us only."""
+    keys = request.terminal and request.interactive and request.detach_keys != "" and os.isatty(0)
+    return keys or not request.sig_proxy
 
 
 def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:
@@ -33,8 +54,19 @@ def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:
     import json
 
     runner, request = asked("spec", words, settings)
+    _become_root(runner, settings)
     print(json.dumps(runner.plan(request), indent=2))
     return 0
+
+
+def _become_root(runner: Runner, settings: Mapping[str, str]) -> None:
+    """Enter a user namespace where the runtime needs root and we are an ordinary user."""
+    from prun.cli import own_root_is_wanted
+
+    if own_root_is_wanted(settings) and runner.hooks.describe_runtime().needs_root:
+        from prun.cli.namespace import enter
+
+        enter(runner.state)
 
 
 def asked(command: str, words: Sequence[str], settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
@@ -74,17 +106,15 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
     if not values["rootfs"] and not words:
         raise InvalidArgument("IMAGE is missing", hint="prun run [OPTIONS] IMAGE [COMMAND] [ARG...]")
     container_id = checked_name(values["id"])
-    entrypoint = None
-    if "entrypoint" in parsed.given:
-        entrypoint = (values["entrypoint"],) if values["entrypoint"] else ()
     return RunRequest(
         id=container_id or new_id(),
         image="" if values["rootfs"] else words[0],
         args=words if values["rootfs"] else words[1:],
         name=checked_name(values["name"]) or container_id,
         runtime=runner.runtime,
-        entrypoint=entrypoint,
-        env=(*from_files(lists["env_file"]), *from_host(lists["env"])),
+        entrypoint=_entrypoint(values["entrypoint"]) if "entrypoint" in parsed.given else None,
+        env=(*removed(lists["unsetenv"]), *from_files(lists["env_file"]), *from_host(lists["env"])),
+        host_env=tuple(from_host(["*"])) if flags["env_host"] else (),
         user=values["user"],
         workdir=values["workdir"],
         hostname=values["hostname"],
@@ -93,7 +123,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         terminal=flags["tty"],
         interactive=flags["interactive"],
         remove=flags["rm"],
-        labels=pairs("label", lists["label"]),
+        labels=pairs("label", (*labels_from_files(lists["label_file"]), *lists["label"])),
         annotations=pairs("annotation", lists["annotation"]),
         security=lists["security_opt"],
         platform=parse_platform(values["platform"]) if values["platform"] else None,
@@ -101,56 +131,19 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         options={**runner.settings.options(runner.runtime), **pairs("opt", lists["opt"], need_value=True)},
         root=runner.root,
         state=runner.state,
+        **fields_of(parsed.asked),  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
 
 
-def from_host(entries: Iterable[str]) -> list[str]:
-    """Give a bare ``KEY`` the host's value; leave it out when the host has none (docker's rule)."""
-    result = []
-    for entry in entries:
-        key, equals, _ = entry.partition("=")
-        if not key:
-            raise InvalidArgument(f"--env {entry!r} has no name", hint="KEY=VALUE, or KEY to take the host's value")
-        if equals:
-            result.append(entry)
-        elif key in os.environ:
-            result.append(f"{key}={os.environ[key]}")
-    return result
+def _entrypoint(word: str) -> tuple[str, ...]:
+    """Return one word, none for an empty one, or those of a JSON array (podman's form)."""
+    if word.startswith("["):
+        import json
 
-
-def from_files(paths: Iterable[str]) -> list[str]:
-    """Read ``--env-file``: docker's format, without quotes, interpolation or trimming at the end.
-
-    Raises:
-        NotFound: there is no such file.
-        InvalidArgument: a line has no usable name; the message says which.
-    """
-    result = []
-    for path in paths:
         try:
-            with open(path, encoding="utf-8-sig") as file:
-                lines = file.read().splitlines()
-        except OSError as error:
-            raise NotFound(f"env file {path!r} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InvalidArgument(f"env file {path!r} is not UTF-8") from error
-        for number, line in enumerate(lines, 1):
-            entry = line.lstrip()
-            if not entry or entry.startswith("#"):
-                continue
-            key = entry.partition("=")[0]
-            if not key or any(c.isspace() for c in key):
-                raise InvalidArgument(f"env file {path}:{number}: {key!r} is no variable's name")
-            result += from_host([entry])
-    return result
-
-
-def pairs(option: str, entries: Iterable[str], *, need_value: bool = False) -> dict[str, str]:
-    """Split ``KEY=VALUE`` entries; a later one wins."""
-    result = {}
-    for entry in entries:
-        key, equals, value = entry.partition("=")
-        if not key or (need_value and not equals):
-            raise InvalidArgument(f"--{option} {entry!r} is not KEY=VALUE")
-        result[key] = value
-    return result
+            words = json.loads(word)
+        except ValueError:
+            words = None
+        if isinstance(words, list) and all(isinstance(each, str) for each in words):
+            return tuple(words)
+    return (word,) if word else ()

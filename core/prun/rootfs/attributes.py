@@ -11,10 +11,13 @@ def is_kept_xattr(name: bytes) -> bool:
     return name == b"security.capability" or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
 
 
-def copy_attributes(source_fd: int, target_fd: int) -> None:
-    """Give ``target_fd`` the owner, mode, extended attributes and times of ``source_fd``, overlayfs's own left out."""
+def copy_attributes(source_fd: int, target_fd: int, owner: tuple[int, int] | None = None) -> None:
+    """Give ``target_fd`` the owner, mode, extended attributes and times of ``source_fd``, overlayfs's own left out.
+
+    ``owner``: another one, uid and gid.
+    """
     found = os.fstat(source_fd)
-    os.fchown(target_fd, found.st_uid, found.st_gid)
+    os.fchown(target_fd, *(owner or (found.st_uid, found.st_gid)))
     os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
     for name in os.listxattr(source_fd):
         if is_kept_xattr(os.fsencode(name)):

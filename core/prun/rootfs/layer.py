@@ -20,14 +20,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.errors import DataLoss, InvalidArgument, ResourceExhausted
+from prun.errors import DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
 from prun.rootfs import tarstream
 from prun.rootfs.attributes import is_kept_xattr, set_mode
 from prun.rootfs.decompress import open_tar
 from prun.rootfs.failures import translated
 from prun.rootfs.marks import is_aufs_mark, whiteout_of
 from prun.rootfs.tarheader import shown
-from prun.rootfs.tree import Place, Tree
+from prun.rootfs.tree import Place, Tree, cleaned
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -71,6 +71,7 @@ def apply_layer(
         DataLoss: truncated or damaged, or not what ``expected_diff_id`` says.
         ResourceExhausted: more than ``limits`` allow, or the disk is full.
         PermissionDenied: the caller is not root.
+        FailedPrecondition: root of an ordinary user's namespace cannot make a device, or has no such owner.
     """
     algorithm = expected_diff_id.partition(":")[0]
     with (
@@ -103,6 +104,8 @@ class _Writer:
         try:
             self._add(entry)
         except OSError as error:
+            if refused := _refused_to_us(entry, error):
+                raise refused from error
             with translated(lambda: f"tar entry {shown(entry.name)} cannot be unpacked"):
                 raise error
 
@@ -127,7 +130,7 @@ class _Writer:
             self._tree.make(place, lambda: _make_symlink(entry, place))
         elif entry.kind == tarstream.HARDLINK:
             self._add_hardlink(entry, place)
-        else:
+        elif not _is_hidden_device(entry):
             self._tree.make(place, lambda: _make_device(entry, place))
 
     def _hide(self, name: bytes, hidden: bytes) -> None:
@@ -189,6 +192,32 @@ class _Writer:
             os.lseek(fd, offset, os.SEEK_SET)
             for piece in self._tar.pieces(length):
                 _write_all(fd, piece)
+
+
+def _is_hidden_device(entry: Entry) -> bool:
+    """Whether the entry is a device in ``/dev`` that we cannot make: every container has a ``/dev`` over it."""
+    if entry.kind not in (tarstream.CHAR, tarstream.BLOCK) or cleaned(entry.name)[:1] != [b"dev"]:
+        return False
+    from prun.rootless import is_rootless
+
+    return is_rootless()
+
+
+def _refused_to_us(entry: Entry, error: OSError) -> FailedPrecondition | None:
+    """Say what an ordinary user cannot unpack; None where something else is the matter."""
+    from prun.rootless import is_rootless, lacks_ids
+
+    if error.errno not in (errno.EINVAL, errno.EPERM) or not is_rootless():
+        return None
+    if entry.kind in (tarstream.CHAR, tarstream.BLOCK) and error.errno == errno.EPERM:
+        return FailedPrecondition(
+            f"tar entry {shown(entry.name)} is a device, which only root can make", hint="use this image with sudo"
+        )
+    if error.errno == errno.EINVAL and (remedy := lacks_ids(entry.uid, entry.gid)):
+        return FailedPrecondition(
+            f"tar entry {shown(entry.name)} belongs to {entry.uid}:{entry.gid}, which you have no ids for", hint=remedy
+        )
+    return None
 
 
 def _write_all(fd: int, data: memoryview) -> None:

@@ -73,6 +73,29 @@ class Root:
         with open(fd, "rb", buffering=0) as file:
             return _read_at_most(file.fileno(), size_bytes)
 
+    def open(self, path: str) -> int:
+        """Return an ``O_PATH`` descriptor of what ``path`` leads to.
+
+        Raises:
+            NotFound: there is nothing.
+        """
+        handle = self._open(path)
+        if handle is None:
+            raise NotFound(f"path {path!r} does not exist in {self.path}")
+        return handle
+
+    def open_directory(self, path: str) -> int | None:
+        """Return a descriptor, open for reading, of the directory that ``path`` leads to; None where there is none."""
+        handle = self._open(path)
+        if handle is None:
+            return None
+        try:
+            if not stat.S_ISDIR(os.fstat(handle).st_mode):
+                return None
+            return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handle)
+        finally:
+            os.close(handle)
+
     def stat(self, path: str) -> FileStat | None:
         handle = self._open(path)
         if handle is None:

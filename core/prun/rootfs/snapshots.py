@@ -1,6 +1,7 @@
 """Snapshots: one directory for each layer of each image, unpacked once, and one for each container.
 
-    <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs
+    <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs;
+                                ``userxattr``, ``fuse``: as ``fs``, marked as root of a user namespace and FUSE can
     <path>/active/<key>/        a container's: ``fs``, ``work`` and ``chain``, a link whose text is its chain ID
     <path>/new-*                being made, locked by its owner; without a lock it is a leftover
     <path>/locks/               one lock for each chain ID
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from prun.rootfs.driver import Driver
+    from prun.rootfs.driver import Driver, Found
+    from prun.rootfs.idmap import IdMaps
     from prun.types import Layer
 
-_DIRECTORY = {"overlayfs": "fs", "copy": "tree"}
+_DIRECTORY = {"overlayfs": "fs", "userxattr": "userxattr", "fuse": "fuse", "copy": "tree"}
 
 
 class SnapshotIndex(Protocol):
@@ -55,13 +57,13 @@ class _Fresh(NamedTuple):
 class Snapshots:
     """The snapshots below ``path``, shared by all processes that use the same ``path`` and ``metadata``.
 
-    ``driver`` ``auto`` takes overlayfs where a trial of it works and whole copies elsewhere.  Nothing is created
-    before the first ``unpack`` or ``prepare``.  Both need root.
+    ``driver`` ``auto`` takes overlayfs where a trial of it works, else fuse-overlayfs, else whole copies.  Nothing is
+    created before the first ``unpack`` or ``prepare``.  Both need root, be it of a user namespace.
     """
 
     def __init__(self, path: str, metadata: SnapshotIndex, driver: Driver = "auto") -> None:
-        if driver not in ("auto", "overlayfs", "copy"):
-            raise InvalidArgument(f"snapshotter {driver!r} is not known", hint="auto, overlayfs or copy")
+        if driver not in ("auto", *_DIRECTORY):
+            raise InvalidArgument(f"snapshotter {driver!r} is not known", hint=f"auto, {', '.join(_DIRECTORY)}")
         self.path = os.path.abspath(path)
         self._metadata = metadata
         self._asked = driver
@@ -87,10 +89,11 @@ class Snapshots:
                         self._unpack_missing(chains, layers, open_blob, stack)
         return chains[-1] if chains else ""
 
-    def prepare(self, key: str, chain_id: str) -> tuple[Mount, ...]:
+    def prepare(self, key: str, chain_id: str, shift: IdMaps | None = None) -> tuple[Mount, ...]:
         """Make the container ``key`` a writable root over ``chain_id`` (empty: over nothing); return its mounts.
 
-        One that is there already is used as it is, unless it is of another image.
+        One that is there already is used as it is, unless it is of another image.  With ``shift`` it is a whole copy
+        with the owners that these maps give: for who cannot mount idmapped (``mounted``).
 
         Raises:
             NotFound: a layer of the image is not unpacked.
@@ -101,7 +104,7 @@ class Snapshots:
             if not os.path.isdir(active):
                 self._make_directories()
                 with self._locked(chain_id, shared=True) if chain_id else nullcontext():
-                    self._make_active(active, chain_id, self._lower(chain_id))
+                    self._make_active(active, chain_id, self._lower(chain_id), shift)
             if self._chain_of(key) != chain_id:
                 raise AlreadyExists(f"snapshot of container {key!r} exists and is of another image")
         return self.mounts(key)
@@ -115,17 +118,25 @@ class Snapshots:
         upper, work, lower = self._layout(key)
         if not lower:
             return (Mount("/", "bind", upper, ("rbind", "rw")),)
-        return (Mount("/", "overlay", "overlay", mount.overlay_options(lower, upper, work)),)
+        kind = self._kind()
+        name = "fuse3.fuse-overlayfs" if kind == "fuse" else "overlay"
+        return (Mount("/", name, "overlay", mount.overlay_options(lower, upper, work, kind)),)
 
     @contextmanager
-    def mounted(self, key: str, target: str, *, volatile: bool = False) -> Iterator[str]:
+    def mounted(self, key: str, target: str, *, volatile: bool = False, idmap: IdMaps | None = None) -> Iterator[str]:
         """Mount the root of the container ``key`` at the directory ``target`` while the context lasts.
 
         ``volatile``: the root is thrown away after use (``--rm``); unmounting then does not wait for the disk.
+        ``idmap``: with the owners that the files have in a user namespace with these maps.
+
+        Raises:
+            FailedPrecondition: the kernel cannot mount so.
         """
         upper, work, lower = self._layout(key)
-        if lower:
-            mount.mount_overlay(lower, upper, work, target, volatile=volatile)
+        if idmap:
+            mount.mount_idmapped(lower, upper, work, target, idmap, volatile=volatile)
+        elif lower:
+            mount.mount_overlay(lower, upper, work, target, volatile=volatile, kind=self._kind())
         else:
             mount.bind(upper, target)
         try:
@@ -207,12 +218,12 @@ class Snapshots:
         home = os.path.dirname(directory)
         os.mkdir(home)
         _make_root(directory)
-        if below and self._driver() == "overlayfs":
+        if below and self._driver() != "copy":
             work, merged = os.path.join(home, "work"), os.path.join(os.path.dirname(home), "merged")
             os.mkdir(work)
             os.makedirs(merged, exist_ok=True)
             _copy_root_attributes(below[0], directory)
-            root = mount.detached_overlay(below, directory, work, merged)
+            root = mount.detached_overlay(below, directory, work, merged, self._kind())
         else:
             if below:
                 _copy(below[0], directory)
@@ -243,22 +254,26 @@ class Snapshots:
                 self._discard(final)
             os.rename(directory, final)
 
-    def _make_active(self, active: str, chain_id: str, lower: Sequence[str]) -> None:
+    def _make_active(self, active: str, chain_id: str, lower: Sequence[str], shift: IdMaps | None) -> None:
         with temporary_directory(self.path) as temporary:
-            self._fill_active(temporary, chain_id, lower)
+            self._fill_active(temporary, chain_id, lower, shift)
             try:
                 os.rename(temporary, active)
             except OSError:  # ENOTEMPTY or EEXIST: another process was quicker
                 if not os.path.isdir(active):
                     raise
 
-    def _fill_active(self, temporary: str, chain_id: str, lower: Sequence[str]) -> None:
+    def _fill_active(self, temporary: str, chain_id: str, lower: Sequence[str], shift: IdMaps | None) -> None:
         fs = os.path.join(temporary, "fs")
         _make_root(fs)
         os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
-        if not lower:
+        if shift:
+            from prun.rootfs.shifted import copy_shifted
+
+            copy_shifted(lower, fs, shift, temporary, "" if self._driver() == "copy" else self._kind())
+        elif not lower:
             return
-        if self._driver() == "copy":
+        elif self._driver() == "copy":
             _copy(lower[0], fs)
         else:
             os.mkdir(os.path.join(temporary, "work"))
@@ -327,10 +342,14 @@ class Snapshots:
             os.makedirs(os.path.join(self.path, "active"), 0o700, exist_ok=True)
             os.makedirs(os.path.join(self.path, "locks"), 0o700, exist_ok=True)
 
-    def _driver(self) -> str:
+    def _driver(self) -> Found:
         if self._asked == "auto" and os.path.isdir(self.path):
             self._asked = found_driver(self.path)
-        return "copy" if self._asked == "copy" else "overlayfs"  # with nothing here, nothing depends on the answer
+        return "overlayfs" if self._asked == "auto" else self._asked  # with nothing here, nothing depends on the answer
+
+    def _kind(self) -> mount.Kind:
+        driver = self._driver()
+        return "overlayfs" if driver == "copy" else driver
 
     def _lock_of(self, chain_id: str) -> str:
         return os.path.join(self.path, "locks", chain_id.replace(":", "-"))
@@ -373,7 +392,7 @@ def _copy_root_attributes(source: str, target: str) -> None:
 
     fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target)]
     try:
-        copy_attributes(*fds)
+        copy_attributes(fds[0], fds[1])
     finally:
         for fd in fds:
             os.close(fd)

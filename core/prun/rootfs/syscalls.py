@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ctypes
+    from collections.abc import Iterator
 
 AT_FDCWD = -100
 CLONE_FS = 0x200
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 # The same number on every architecture: newer than the common table of system calls (asm-generic/unistd.h).
@@ -19,6 +23,9 @@ _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2 = 428, 429, 430,
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _CLOEXEC = 1
+_MOUNT_SETATTR, _MOUNT_ATTR_IDMAP = 442, 0x00100000
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH = 1, 0x1000
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 @cache
@@ -96,6 +103,45 @@ def make_mount(kind: str, options: list[tuple[str, str | None]]) -> int:
 def attach_mount(fd: int, target: str) -> None:
     """Attach the mount of ``make_mount`` at ``target`` (move_mount(2))."""
     _syscall(_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def clone_mount(path: str) -> int:
+    """Return a copy of the mount of ``path``, attached nowhere: a descriptor (open_tree(2))."""
+    return _syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+
+
+def map_mount(fd: int, namespace: int) -> None:
+    """Show the files of the unattached mount ``fd`` with the owners of a user namespace (mount_setattr(2))."""
+    from struct import pack
+
+    attributes = pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    _syscall(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace ``fd`` (setns(2))."""
+    _checked(_libc().setns(fd, kind))
+
+
+@contextmanager
+def file_owner(uid: int, gid: int) -> Iterator[None]:
+    """While the block runs, this thread makes files as ``uid`` and ``gid``, with all its capabilities (setfsuid(2))."""
+    import ctypes
+    from struct import pack
+
+    libc = _libc()
+    header, sets = pack("=II", _CAPABILITY_VERSION_3, 0), ctypes.create_string_buffer(24)
+    _checked(libc.capget(header, sets))
+    before = os.geteuid(), os.getegid()
+    try:
+        libc.setfsgid(gid)
+        libc.setfsuid(uid)
+        _checked(libc.capset(header, sets))
+        yield
+    finally:
+        libc.setfsgid(before[1])
+        libc.setfsuid(before[0])
+        _checked(libc.capset(header, sets))
 
 
 def is_missing(error: OSError) -> bool:

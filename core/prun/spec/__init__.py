@@ -9,6 +9,7 @@ Spec: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md
 
 from __future__ import annotations
 
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument
@@ -140,20 +141,44 @@ def with_annotations(annotations: Mapping[str, str]) -> SpecOpt:
 
 
 def with_mounts(mounts: Iterable[Mount]) -> SpecOpt:
-    """Append to ``mounts``; one for a destination that is already there takes its place (config.md#mounts)."""
-    value: dict[str, MountEntry] = {}
+    """Add to ``mounts``, in order; what is mounted first must not hide what is mounted after it (config.md#mounts).
+
+    One for a destination that is already there takes its place; a new one comes before the first that it would hide.
+    Who brings a ``/dev`` brings all of it: what was there below an older one is left out, as docker does.
+    """
+    value: list[MountEntry] = []
     for mount in mounts:
         _refuse_nul("mount", mount.destination + mount.source)
         entry: MountEntry = {"destination": mount.destination, "type": mount.type, "source": mount.source}
         if mount.options:
             entry["options"] = list(mount.options)
-        value[mount.destination] = entry
+        value.append(entry)
 
     def opt(spec: Spec) -> None:
-        there = {entry["destination"]: entry for entry in spec.get("mounts", [])}
-        spec["mounts"] = list({**there, **value}.values())
+        entries = spec.get("mounts", [])
+        for entry in value:
+            entries = _with_mount(entries, entry)
+        spec["mounts"] = entries
 
     return opt
+
+
+def _with_mount(entries: list[MountEntry], entry: MountEntry) -> list[MountEntry]:
+    path = _clean(entry["destination"])
+    below = path.rstrip("/") + "/"
+    paths = [_clean(each["destination"]) for each in entries]
+    if path in paths:
+        at = paths.index(path)
+        after = entries[at + 1 :]
+        if path == "/dev":
+            after = [each for each in after if not _clean(each["destination"]).startswith(below)]
+        return [*entries[:at], entry, *after]
+    at = next((index for index, each in enumerate(paths) if each.startswith(below)), len(entries))
+    return [*entries[:at], entry, *entries[at:]]
+
+
+def _clean(path: str) -> str:
+    return "/" + normpath(path).lstrip("/")
 
 
 def _refuse_nul(what: str, value: str) -> None:

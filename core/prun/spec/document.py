@@ -94,6 +94,18 @@ class DeviceRule(TypedDict, total=False):
     access: str
 
 
+class Device(TypedDict, total=False):
+    """config-linux.md#devices."""
+
+    path: str
+    type: str
+    major: int
+    minor: int
+    fileMode: int
+    uid: int
+    gid: int
+
+
 class Resources(TypedDict, total=False):
     """config-linux.md#control-groups."""
 
@@ -111,7 +123,7 @@ class Linux(TypedDict, total=False):
     namespaces: list[Namespace]
     cgroupsPath: str
     resources: Resources
-    devices: list[dict[str, Any]]
+    devices: list[Device]
     maskedPaths: list[str]
     readonlyPaths: list[str]
     seccomp: dict[str, Any]

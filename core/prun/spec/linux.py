@@ -8,17 +8,16 @@ Spec: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument
-from prun.types import Mount
+from prun.types import NOTHING, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from prun.spec import SpecOpt
-    from prun.spec.document import DeviceRule, Namespace, Rlimit, Spec, User
+    from prun.spec.document import Device, DeviceRule, Namespace, Rlimit, Spec, User
 
 DEFAULT_PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -96,8 +95,8 @@ DEFAULT_MOUNTS = (
     Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
     Mount("/run", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "relatime", "ro")),
 )
-HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/localtime")
 
 # docker's list: they tell about the host, or let the container change it.  The runtime skips what does not exist.
 MASKED_PATHS = (
@@ -156,7 +155,7 @@ def require_capability(name: str) -> str:
     Raises:
         InvalidArgument: Linux has no such capability.
     """
-    upper = name.upper()
+    upper = name.upper() if name.isascii() else name  # "ſ" (U+017F) has "S" for its capital
     spelled = upper if upper.startswith("CAP_") else f"CAP_{upper}"
     if spelled not in CAPABILITIES:
         raise InvalidArgument(f"capability {name!r} is not known", hint="see capabilities(7)")
@@ -177,9 +176,29 @@ def with_capabilities(names: Iterable[str]) -> SpecOpt:
     return opt
 
 
-def with_namespaces(kinds: Iterable[str]) -> SpecOpt:
-    """Replace ``linux.namespaces`` with new ones of these kinds (config-linux.md#namespaces)."""
-    value: list[Namespace] = [{"type": kind} for kind in dict.fromkeys(kinds)]
+def with_ambient_capabilities(names: Iterable[str]) -> SpecOpt:
+    """Replace every set but the bounding one: a process that is not root has these after an execve, and no others.
+
+    Permitted and effective alone are lost with the execve of the command (capabilities(7)).
+    """
+    value = [require_capability(name) for name in names]
+
+    def opt(spec: Spec) -> None:
+        sets = spec.setdefault("process", {}).setdefault("capabilities", {})
+        for kind in ("effective", "permitted", "inheritable", "ambient"):
+            sets[kind] = list(value)
+
+    return opt
+
+
+def with_namespaces(kinds: Iterable[str], paths: Mapping[str, str] = NOTHING) -> SpecOpt:
+    """Replace ``linux.namespaces`` with these kinds: new ones, or those that ``paths`` leads to.
+
+    Spec: config-linux.md#namespaces
+    """
+    value: list[Namespace] = [
+        {"type": kind, "path": paths[kind]} if kind in paths else {"type": kind} for kind in dict.fromkeys(kinds)
+    ]
     for namespace in value:
         if namespace["type"] not in NAMESPACES:
             raise InvalidArgument(f"namespace {namespace['type']!r} is not one of {', '.join(NAMESPACES)}")
@@ -232,6 +251,59 @@ def with_user(uid: int, gid: int, additional_gids: Iterable[int] = ()) -> SpecOp
     return opt
 
 
+def with_added_groups(gids: Iterable[int]) -> SpecOpt:
+    """Add to ``process.user.additionalGids`` those that are not there (config.md#posix-platform-user)."""
+    value = list(gids)
+    for number in value:
+        if not 0 <= number <= MAX_ID:
+            raise InvalidArgument(f"group id {number} is not between 0 and {MAX_ID}")
+
+    def opt(spec: Spec) -> None:
+        user = spec.setdefault("process", {}).setdefault("user", {})
+        user["additionalGids"] = list(dict.fromkeys((*user.get("additionalGids", ()), *value)))
+
+    return opt
+
+
+def with_umask(umask: int) -> SpecOpt:
+    """Replace ``process.user.umask`` (config.md#posix-platform-user)."""
+    if not 0 <= umask <= 0o777:
+        raise InvalidArgument(f"umask {umask:o} is not between 0 and 777")
+
+    def opt(spec: Spec) -> None:
+        spec.setdefault("process", {}).setdefault("user", {})["umask"] = umask
+
+    return opt
+
+
+def with_apparmor_profile(name: str) -> SpecOpt:
+    """Replace ``process.apparmorProfile`` (config.md#linux-process)."""
+
+    def opt(spec: Spec) -> None:
+        spec.setdefault("process", {})["apparmorProfile"] = name
+
+    return opt
+
+
+def with_added_hooks(hooks: Iterable[tuple[str, Mapping[str, object]]]) -> SpecOpt:
+    """Append hooks, each to those of its name (config.md#posix-platform-hooks)."""
+    value = [(name, dict(hook)) for name, hook in hooks]
+
+    def opt(spec: Spec) -> None:
+        for name, hook in value:
+            spec.setdefault("hooks", {}).setdefault(name, []).append(dict(hook))
+
+    return opt
+
+
+def with_shared_root(spec: Spec) -> None:
+    """Let mounts that the container makes in a shared mount reach the host (config-linux.md#rootfs-mount-propagation).
+
+    Otherwise the OCI runtimes turn every mount into a slave before they look at its own propagation.
+    """
+    spec.setdefault("linux", {})["rootfsPropagation"] = "shared"
+
+
 def with_cgroups_path(path: str) -> SpecOpt:
     """Replace ``linux.cgroupsPath``; an absolute path starts at the cgroup mount (config-linux.md#cgroups-path)."""
     if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
@@ -254,6 +326,23 @@ def with_default_devices(spec: Spec) -> None:
     spec.setdefault("linux", {}).setdefault("resources", {})["devices"] = rules
 
 
+def with_added_devices(nodes: Iterable[Device], rules: Iterable[DeviceRule]) -> SpecOpt:
+    """Append device nodes, each in the place of one of the same path, and rules that allow devices.
+
+    Spec: config-linux.md#devices, config-linux.md#allowed-device-list
+    """
+    added, allowed = {node["path"]: node for node in nodes}, list(rules)
+
+    def opt(spec: Spec) -> None:
+        linux = spec.setdefault("linux", {})
+        there = {node["path"]: node for node in linux.get("devices", [])}
+        if devices := [node.copy() for node in {**there, **added}.values()]:
+            linux["devices"] = devices
+        linux.setdefault("resources", {}).setdefault("devices", []).extend(rule.copy() for rule in allowed)
+
+    return opt
+
+
 def with_masked_paths(paths: Iterable[str]) -> SpecOpt:
     """Replace ``linux.maskedPaths`` (config-linux.md#masked-paths)."""
     value = _absolute("masked path", paths)
@@ -274,9 +363,34 @@ def with_readonly_paths(paths: Iterable[str]) -> SpecOpt:
     return opt
 
 
-def host_file_mounts() -> list[Mount]:
-    """Return read-only bind mounts of the host's resolver, hosts and time zone files, of those that exist here."""
-    return [Mount(path, "bind", path, ("rbind", "ro")) for path in HOST_FILES if os.path.isfile(path)]
+def with_added_masked_paths(paths: Iterable[str]) -> SpecOpt:
+    """Append to ``linux.maskedPaths`` those that are not there."""
+    value = _absolute("masked path", paths)
+
+    def opt(spec: Spec) -> None:
+        linux = spec.setdefault("linux", {})
+        linux["maskedPaths"] = list(dict.fromkeys((*linux.get("maskedPaths", ()), *value)))
+
+    return opt
+
+
+def without_hidden_paths(patterns: Iterable[str]) -> SpecOpt:
+    """Take what a pattern matches from ``maskedPaths`` and ``readonlyPaths``; ``*`` does not match a slash."""
+    value = _absolute("unmasked path", patterns)
+
+    def opt(spec: Spec) -> None:
+        linux = spec.setdefault("linux", {})
+        for paths in (linux.setdefault("maskedPaths", []), linux.setdefault("readonlyPaths", [])):
+            paths[:] = [path for path in paths if not any(_matches(path, pattern) for pattern in value)]
+
+    return opt
+
+
+def _matches(path: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    parts, patterns = path.split("/"), pattern.rstrip("/").split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _absolute(what: str, paths: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from prun.errors import InvalidArgument, NotFound
 from prun.spec.linux import MAX_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prun.spec.document import User
 
@@ -50,7 +50,7 @@ def resolve_user(user: str, read: Read) -> User:
     parts = user.split(":") if user else ["0"]
     if len(parts) > 2:
         raise InvalidArgument(f"invalid USER value {user!r}: more than one colon", hint="use USER[:GROUP]")
-    who = [_number_or_name(part, user) for part in parts]
+    who = [_number_or_name(part, f"USER value {user!r}") for part in parts]
     account = _find_account(who[0], read)
     uid = account.uid if account else who[0]
     if not isinstance(uid, int):
@@ -63,20 +63,30 @@ def resolve_user(user: str, read: Read) -> User:
     return result
 
 
+def resolve_groups(groups: Iterable[str], read: Read) -> list[int]:
+    """Return the numbers of groups, each a number or a name of the image's ``/etc/group`` (``--group-add``).
+
+    Raises:
+        InvalidArgument: one is neither a number up to 2147483647 nor a name.
+        NotFound: the image knows no such group.
+    """
+    return [_find_group(_number_or_name(group, "--group-add"), read) for group in groups]
+
+
 def home_of(uid: int, read: Read) -> str:
     """Return the home directory that the image's ``/etc/passwd`` gives ``uid``, ``/`` where it gives none."""
     account = _find_account(uid, read)
     return account.home if account and account.home.startswith("/") else "/"
 
 
-def _number_or_name(part: str, user: str) -> int | str:
+def _number_or_name(part: str, what: str) -> int | str:
     # Digits are a number, never a name, also when the number is too big (CVE-2024-40635).
     if _is_number(part):
         if len(part) > 10 or int(part) > MAX_ID:
-            raise InvalidArgument(f"invalid USER value {user!r}: {part} is not between 0 and {MAX_ID}")
+            raise InvalidArgument(f"invalid {what}: {part} is not between 0 and {MAX_ID}")
         return int(part)
     if not re.fullmatch(_NAME, part):
-        raise InvalidArgument(f"invalid USER value {user!r}: {part!r} is neither a number nor a name")
+        raise InvalidArgument(f"invalid {what}: {part!r} is neither a number nor a name")
     return part
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from prun import hookimpl
 from prun.image.platform import host_platform
-from prun.types import RuntimeInfo
+from prun.types import RUNTIME_FIELDS, RuntimeInfo
 from prun_fake.journal import enter, note
 from prun_fake.scenario import OPTIONS, parse
 from prun_fake.task import FakeTask
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def prun_describe_runtime() -> RuntimeInfo:
-    """Say that nothing is executed: then no root file system is unpacked or mounted, and none is needed."""
-    return RuntimeInfo("fake", (host_platform()._replace(os="linux"),), options=OPTIONS, executes=False)
+    """Say that nothing is executed: then no root file system is unpacked or mounted, and none is needed.
+
+    Every field of a request is honoured: it is what ``record`` records.
+    """
+    platform = host_platform()._replace(os="linux")
+    return RuntimeInfo("fake", (platform,), options=OPTIONS, executes=False, honours=RUNTIME_FIELDS)
 
 
 @hookimpl(wrapper=True)

@@ -23,29 +23,69 @@ def prun_describe_runtime() -> RuntimeInfo:
 
 
 @hookimpl(wrapper=True)
-def prun_prepare_rootfs(request: RunRequest) -> Generator[None, Rootfs | None, Rootfs | None]:
-    """Look for the OCI runtime before anything is unpacked for it."""
+def prun_prepare_rootfs(request: RunRequest, bundle: str) -> Generator[None, Rootfs | None, Rootfs | None]:
+    """Look for the OCI runtime before anything is unpacked for it; put the files into the bundle that are mounted."""
     if not request.view_only:
+        from prun_linux import hostfiles, isolation
         from prun_linux.oci import find_binary
 
         find_binary(request.options.get("binary", ""))
+        if isolation.may_have_user_namespace(request):
+            from prun_linux import userns
+
+            userns.prepare(request, bundle)
+        hostfiles.write(request, bundle)
+        if request.namespaces:
+            from prun_linux import kernelfiles
+
+            kernelfiles.write(request, bundle)
     return (yield)
 
 
 @hookimpl
 def prun_spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
     """Isolate the process: namespaces, capabilities, user, devices, masked paths, seccomp."""
-    from prun_linux.isolation import spec_opts
+    from prun_linux import isolation
 
-    return spec_opts(request, image, rootfs)
+    opts = isolation.spec_opts(request, image, rootfs)
+    if isolation.has_limits(request):
+        from prun_linux import resources
+
+        opts += resources.spec_opts(request)
+    if request.secrets:
+        from prun_linux import hostfiles
+
+        opts += hostfiles.spec_opts(request)
+    if request.init:
+        from prun_linux import init
+
+        opts += init.spec_opts(request)
+    if isolation.may_have_user_namespace(request):
+        from prun_linux import userns
+
+        opts += userns.spec_opts(request, image)
+    return opts
 
 
 @hookimpl
-def prun_mounts() -> list[Mount]:
-    """Mount what every Linux process expects, and the host's resolver, hosts and time zone files."""
-    from prun.spec.linux import DEFAULT_MOUNTS, host_file_mounts
+def prun_mounts(request: RunRequest) -> list[Mount]:
+    """Mount what every Linux process expects, and resolver, hosts and time zone files."""
+    from prun_linux import hostfiles, isolation, kernelfiles
 
-    return [*DEFAULT_MOUNTS, *host_file_mounts()]
+    mounts = [*kernelfiles.mounts(request), *hostfiles.mounts(request)]
+    if request.init:
+        from prun_linux import init
+
+        mounts.append(init.mount())
+    if request.devices:
+        from prun_linux import cdi
+
+        mounts += cdi.mounts(request)
+    if isolation.may_have_user_namespace(request):
+        from prun_linux import userns
+
+        mounts = userns.adapted(mounts, request)
+    return mounts
 
 
 @hookimpl

@@ -8,13 +8,44 @@ import time
 MOUNT = "/sys/fs/cgroup"
 
 
-def mode() -> str:
+def mode(mount: str = MOUNT) -> str:
     """Return ``v2``, ``hybrid`` (v1 controllers beside a v2 tree), ``v1``, or an empty string where none is mounted."""
-    if os.path.exists(f"{MOUNT}/cgroup.controllers"):
+    if os.path.exists(f"{mount}/cgroup.controllers"):
         return "v2"
-    if os.path.exists(f"{MOUNT}/unified/cgroup.controllers"):
+    if os.path.exists(f"{mount}/unified/cgroup.controllers"):
         return "hybrid"
-    return "v1" if any("cgroup" in kind for _, kind in _mounts()) else ""
+    return "v1" if files_below(mount, "cgroup.procs") else ""
+
+
+def hierarchy(controller: str, mount: str = MOUNT) -> str:
+    """Return the root directory of the hierarchy that has a controller, by its v1 name; empty where none has it.
+
+    In hybrid mode the controllers of the v2 tree do not count: OCI runtimes use the v1 ones.
+    """
+    if mode(mount) == "v2":
+        there = words_of(f"{mount}/cgroup.controllers")
+        return mount if {"blkio": "io"}.get(controller, controller) in there else ""
+    path = f"{mount}/{controller}"
+    return path if os.path.exists(f"{path}/cgroup.procs") else ""
+
+
+def roots(mount: str = MOUNT) -> list[str]:
+    """Return the root directory of every hierarchy."""
+    if mode(mount) == "v2":
+        return [mount]
+    return [os.path.dirname(path) for path in files_below(mount, "cgroup.procs")]
+
+
+def has_file(directory: str, name: str) -> bool:
+    """Tell whether cgroups of a hierarchy have a file; some are only in cgroups that are not its root."""
+    return os.path.exists(f"{directory}/{name}") or bool(files_below(directory, name))
+
+
+def files_below(directory: str, name: str) -> list[str]:
+    """Return the files of this name one level down."""
+    import glob
+
+    return glob.glob(f"{glob.escape(directory)}/*/{name}")
 
 
 def split_controllers() -> bool:
@@ -72,6 +103,15 @@ def _kill(directory: str) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def words_of(path: str) -> list[str]:
+    """Return the words of one of the kernel's files, none where it is not there."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
 
 
 def _mounts() -> list[tuple[str, str]]:

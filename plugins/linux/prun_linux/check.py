@@ -11,24 +11,34 @@ import os
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
+from prun.errors import PrunError
 from prun.spec.linux import CAPABILITIES, RLIMITS
 from prun.types import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from prun.spec.document import MountEntry, Rlimit, Spec
+    from prun.spec.document import MountEntry, Spec
     from prun.types import RunRequest
 
 CAP_SYS_RESOURCE = 24
 _INFINITY = 2**64 - 1
+# Below /proc runc mounts over these only: lxcfs has such.
+_PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
 
 
 def check_spec(request: RunRequest, spec: Spec) -> list[Problem]:
     """Return every problem that any check finds."""
-    problems = [
-        problem for check in (_args, _cwd, _env, _capabilities, _rlimits, _hostname, _mounts) for problem in check(spec)
-    ]
+    checks = (_args, _cwd, _env, _capabilities, _rlimits, _oom_score, _hostname)
+    problems = [problem for check in checks for problem in check(spec)]
+    problems += _limits(request, spec)
+    problems += _mounts(request, spec)
     if bool(spec.get("process", {}).get("terminal")) != request.terminal:
         problems.append(Problem("/process/terminal", "differs from the request, so the console would not fit", "-t"))
     return problems
@@ -76,22 +86,68 @@ def _rlimits(spec: Spec) -> Iterator[Problem]:
             yield Problem(pointer, f"{limit['type']!r} is not known", "see getrlimit(2)")
         elif limit["soft"] > limit["hard"]:
             yield Problem(pointer, f"{limit['type']}: soft {limit['soft']} is over hard {limit['hard']}")
-        elif (own := _own_hard_limit(limit)) < limit["hard"] and not _may_raise_limits():
+        elif (own := _own_hard_limit(limit["type"])) < limit["hard"] and not may_raise_limits():
             remedy = "lower it, or run prun with CAP_SYS_RESOURCE"
             yield Problem(pointer, f"{limit['type']}: hard {limit['hard']} is over this process's own {own}", remedy)
+        elif limit["type"] == "RLIMIT_NOFILE" and limit["hard"] > (most := _most_open_files()):
+            remedy = f"at most {most}, or raise it: sysctl fs.nr_open"
+            yield Problem(pointer, f"RLIMIT_NOFILE: hard {limit['hard']} is over this machine's fs.nr_open", remedy)
 
 
-def _own_hard_limit(limit: Rlimit) -> int:
+def _most_open_files() -> int:
+    with open("/proc/sys/fs/nr_open", encoding="ascii") as file:
+        return int(file.read())
+
+
+def clamped(limits: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Lower default rlimits to what this process may give: nobody asked for them, so none is worth a refusal."""
+    if may_raise_limits():
+        return dict(limits)
+    own = {name: _own_hard_limit(name) for name in limits}
+    return {name: (min(soft, own[name]), min(hard, own[name])) for name, (soft, hard) in limits.items()}
+
+
+def _own_hard_limit(name: str) -> int:
     import resource
 
-    hard = resource.getrlimit(getattr(resource, limit["type"]))[1] if hasattr(resource, limit["type"]) else -1
+    hard = resource.getrlimit(getattr(resource, name))[1] if hasattr(resource, name) else -1
     return _INFINITY if hard == resource.RLIM_INFINITY else hard
 
 
-def _may_raise_limits() -> bool:
+def may_raise_limits() -> bool:
+    """Tell whether we have CAP_SYS_RESOURCE over the machine: in a user namespace it is worth nothing for this."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         effective = next((line.split()[1] for line in file if line.startswith("CapEff:")), "0")
-    return bool(int(effective, 16) >> CAP_SYS_RESOURCE & 1)
+    if not int(effective, 16) >> CAP_SYS_RESOURCE & 1:
+        return False
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() == ["0", "0", str(2**32 - 1)]
+
+
+def _oom_score(spec: Spec) -> Iterator[Problem]:
+    asked = spec.get("process", {}).get("oomScoreAdj")
+    if asked is None:
+        return
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        own = int(file.read())
+    if asked < own and not may_raise_limits():
+        remedy = f"at least {own}, or run prun with CAP_SYS_RESOURCE"
+        yield Problem("/process/oomScoreAdj", f"--oom-score-adj {asked} is under this process's own {own}", remedy)
+
+
+def _limits(request: RunRequest, spec: Spec) -> Iterator[Problem]:
+    from prun_linux.isolation import CGROUP_PARENT
+
+    linux = spec.get("linux", {})
+    path = linux.get("cgroupsPath", CGROUP_PARENT)
+    if linux.get("resources", {}).keys() - {"devices"} or not _within(path, CGROUP_PARENT):
+        from prun_linux import limits
+
+        yield from limits.problems(spec, request.options.get("binary", ""))
+    if linux.get("sysctl"):
+        from prun_linux import sysctls
+
+        yield from sysctls.problems(spec)
 
 
 def _hostname(spec: Spec) -> Iterator[Problem]:
@@ -100,7 +156,7 @@ def _hostname(spec: Spec) -> Iterator[Problem]:
         yield Problem("/hostname", "would rename the host: there is no uts namespace")
 
 
-def _mounts(spec: Spec) -> Iterator[Problem]:
+def _mounts(request: RunRequest, spec: Spec) -> Iterator[Problem]:
     seen: list[str] = []
     for index, mount in enumerate(spec.get("mounts", [])):
         pointer = f"/mounts/{index}"
@@ -114,19 +170,73 @@ def _mounts(spec: Spec) -> Iterator[Problem]:
             if _within(child, clean) and child != clean:
                 yield Problem(f"{pointer}/destination", f"{clean} hides {child}, which is mounted before it")
         seen.append(clean)
+        if _hides_proc(clean, mount):
+            yield Problem(f"{pointer}/destination", f"the OCI runtimes mount nothing at {clean}", "choose another path")
         yield from _unprintable(f"{pointer}/destination", destination)
-        yield from _mount_source(pointer, mount)
+        yield from _mount_source(request, pointer, mount)
+        yield from _propagation(pointer, mount)
+        if _is_flat_bind(mount) and _is_crun(request):
+            remedy = "leave out bind-recursive=disabled, or use runc: --opt binary=runc"
+            yield Problem(f"{pointer}/options", f"crun mounts at {clean} what is mounted below the source, too", remedy)
 
 
-def _mount_source(pointer: str, mount: MountEntry) -> Iterator[Problem]:
+def _propagation(pointer: str, mount: MountEntry) -> Iterator[Problem]:
+    """Refuse to share with a mount of the host that shares with nobody: nothing would come through (moby's rule)."""
+    asked = [word for word in mount.get("options", []) if word.removeprefix("r") in ("shared", "slave")]
+    if not asked or "\0" in mount.get("source", "") or not os.path.exists(mount.get("source", "")):
+        return
+    source = os.path.realpath(mount.get("source", ""))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split() for line in file]
+    # Of mounts that hide each other the last one counts: max() takes the first of equals, so the list is turned round.
+    over = [line for line in reversed(lines) if _within(source, line[4].encode().decode("unicode_escape"))]
+    found = max(over, key=lambda line: len(line[4]), default=[])
+    tags = {field.partition(":")[0] for field in found[6 : found.index("-")]} if found else set()
+    if "shared" not in tags and not (asked[0].endswith("slave") and "master" in tags):
+        remedy = f"mount --make-shared {found[4]}" if found else ""
+        yield Problem(f"{pointer}/options", f"{asked[0]}: {source} is not on a shared mount of the host", remedy)
+
+
+def _is_flat_bind(mount: MountEntry) -> bool:
+    """Tell whether what is mounted below the source shall not be seen."""
+    options = mount.get("options", [])
+    return "bind" in options and "rbind" not in options
+
+
+def _is_crun(request: RunRequest) -> bool:
+    from prun_linux.oci import find_binary
+
+    try:
+        return os.path.basename(os.path.realpath(find_binary(request.options.get("binary", "")))) == "crun"
+    except PrunError:
+        return False
+
+
+def _hides_proc(path: str, mount: MountEntry) -> bool:
+    """Tell whether a mount would replace what the process's confinement relies on: runc's own rule."""
+    if path == "/proc":
+        return mount.get("type") != "proc" and not _within(mount.get("source", ""), "/proc")
+    return _within(path, "/proc") and path not in _PROC_FILES
+
+
+def _mount_source(request: RunRequest, pointer: str, mount: MountEntry) -> Iterator[Problem]:
     source, options = mount.get("source", ""), mount.get("options", [])
     yield from _unprintable(f"{pointer}/source", source)
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
         return
     if not source.startswith("/"):
         yield Problem(f"{pointer}/source", f"{source!r} is not an absolute path")
-    elif "\0" not in source and not os.path.exists(source):
+    elif "\0" not in source and not os.path.exists(source) and not _will_be_made(request, source):
         yield Problem(f"{pointer}/source", f"{source!r} does not exist on this machine")
+
+
+def _will_be_made(request: RunRequest, source: str) -> bool:
+    """Tell whether a run would make it: nothing is made to only show a spec."""
+    if not request.view_only:
+        return False
+    asked = any(mount.source == source and mount.create for mount in request.volumes)
+    places = [os.path.abspath(directory) for directory in (request.root, request.state) if directory]
+    return asked or any(_within(source, directory) for directory in places)
 
 
 def _unprintable(pointer: str, path: str) -> Iterator[Problem]:

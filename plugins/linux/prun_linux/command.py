@@ -14,10 +14,10 @@ from posixpath import join, normpath
 from typing import TYPE_CHECKING
 
 from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, Unavailable
-from prun_linux.places import is_below
+from prun_linux.places import is_below, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from prun.spec.document import Spec, User
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     class Root(Protocol):
         """The part of ``prun.rootfs.safepath.Root`` that is needed here."""
 
+        path: str
+
         def head(self, path: str, size_bytes: int) -> bytes: ...
         def stat(self, path: str) -> FileStat | None: ...
 
 
+INIT = "/run/prun-init"  # --init; below /run, which is a tmpfs: no file of that name appears in the image
 HEAD_BYTES = 4096  # where linkers put the program headers and the interpreter's path
 INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
 WORD_LIMIT_BYTES = 1 << 17  # MAX_ARG_STRLEN, the NUL included; execve(2)
@@ -38,25 +41,26 @@ _PT_INTERP = 3
 _NARROW = ((28, 4), (42, 2), (44, 2))  # e_phoff, e_phentsize, e_phnum of a 32-bit header: offset and size
 
 _NOT_FOUND = r'executable file .*not found|^exec: ".*": stat .*: no such file'
-_NOT_INVOCABLE = r'^exec: ".*": |^open executable: |^exec container process '
+_NOT_INVOCABLE = r'^exec: ".*": |^exec /.*: |^open executable: |^exec container process '
 
 
-def check_command(spec: Spec, root: Root) -> None:
+def check_command(spec: Spec, root: Root, mounted: Sequence[str]) -> None:
     """Look for the command in the root file system; where a mount hides the place, leave the answer to the runtime.
+
+    ``mounted`` are the places of the spec's mounts, as ``check_places`` returns them.
 
     Raises:
         CommandNotFound: it is not there.
-        CommandNotInvocable: it is a directory, has no x bit for the user, its interpreter is missing, or an argument
-            or a variable is too long.
+        CommandNotInvocable: it is a directory, has no x bit for the user, is in no format that the kernel knows, its
+            interpreter is missing, or an argument or a variable is too long.
     """
     process = spec.get("process", {})
-    command = process.get("args", [""])[0]
+    command = without_init(process.get("args", [""]))[0]
     if any(len(os.fsencode(word)) >= WORD_LIMIT_BYTES for word in (*process.get("args", ()), *process.get("env", ()))):
         reason = f"an argument or an environment variable has {WORD_LIMIT_BYTES} bytes or more"
         raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
-    hidden = [mount["destination"] for mount in spec.get("mounts", [])]
     for path in _places(command, spec):
-        if is_below(path, hidden):
+        if is_below(place(root.path, path, mounted), mounted):
             return
         found = root.stat(path)
         if found is None:
@@ -65,10 +69,14 @@ def check_command(spec: Spec, root: Root) -> None:
             if "/" not in command:
                 continue  # execvp(3) goes on with the next directory of PATH
             raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
-        _check_interpreter(command, path, root, hidden)
+        _check_format(command, root.head(path, HEAD_BYTES), root, mounted)
         return
-    if not _has_foreign_mounts(spec):  # else a link may lead into one, where there is nothing to be seen yet
-        raise _not_found(command)
+    raise _not_found(command)
+
+
+def without_init(args: list[str]) -> list[str]:
+    """Return the command that the init of ``--init``, if there is one, starts."""
+    return args[2:] if args[:2] == [INIT, "--"] else args
 
 
 def failed(words: str, command: str, runtime: str) -> PrunError:
@@ -97,13 +105,6 @@ def _places(command: str, spec: Spec) -> Iterator[str]:
         yield normpath(join(cwd, directory, command))
 
 
-def _has_foreign_mounts(spec: Spec) -> bool:
-    """Tell whether there are mounts besides the kernel's file systems and the files in /etc."""
-    return any(
-        mount.get("type") == "bind" and not mount["destination"].startswith("/etc/") for mount in spec.get("mounts", [])
-    )
-
-
 def _not_executable(found: FileStat, user: User) -> str:
     if stat.S_ISDIR(found.mode):
         return "it is a directory"
@@ -119,12 +120,24 @@ def _not_executable(found: FileStat, user: User) -> str:
     return "" if allowed else f"permission denied (mode {stat.S_IMODE(found.mode):04o}, uid {uid})"
 
 
-def _check_interpreter(command: str, path: str, root: Root, hidden: list[str]) -> None:
-    """Refuse a program whose interpreter is missing: execve(2) would say that the program itself is."""
-    head = root.head(path, HEAD_BYTES)
+def _check_format(command: str, head: bytes, root: Root, mounted: Sequence[str]) -> None:
+    """Refuse what execve(2) would: no program, or one without its interpreter (it says that the program is missing)."""
+    if not head.startswith((b"#!", b"\x7fELF")) and not _has_other_formats():
+        reason = "exec format error: it is neither a script (#!) nor an ELF program"
+        raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
     interpreter = script_interpreter(head) or elf_interpreter(head)
-    if interpreter.startswith("/") and not is_below(interpreter, hidden) and root.stat(interpreter) is None:
+    if not interpreter.startswith("/") or is_below(place(root.path, interpreter, mounted), mounted):
+        return
+    if root.stat(interpreter) is None:
         raise CommandNotInvocable(f"command {command!r} cannot be executed: its interpreter {interpreter!r} is missing")
+
+
+def _has_other_formats() -> bool:
+    """Tell whether this machine has handlers for formats of its own (binfmt_misc, as qemu-user registers them)."""
+    try:
+        return len(os.listdir("/proc/sys/fs/binfmt_misc")) > 2  # besides "register" and "status"
+    except OSError:
+        return False
 
 
 def script_interpreter(head: bytes) -> str:

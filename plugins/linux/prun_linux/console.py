@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
+    from prun.detach import KeySequence
     from prun.types import RunRequest, Task
 
 CHUNK_BYTES = 1 << 16
@@ -31,7 +32,8 @@ class Pty:
     """A pty for one container.
 
     With ``interactive`` the caller's terminal is raw while attached, so that every key, Ctrl-C too, goes to the
-    container.  Without, stdin is not read and the terminal stays as it is: Ctrl-C still is a signal to prun.
+    container, but those of ``detach_keys``: then the caller's terminal is his again, and the container goes on without.
+    Without ``interactive``, stdin is not read and the terminal stays as it is: Ctrl-C still is a signal to prun.
 
     Raises:
         InvalidArgument: stdin is to be read and is no terminal.
@@ -49,6 +51,9 @@ class Pty:
         self._state = request.state
         self._interactive = request.interactive
         self._captured: list[bytes] | None = [] if request.capture else None
+        self._attached = not request.attach or "stdout" in request.attach
+        self._client = request.detach_fd
+        self._keys = _keys_of(request)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -69,8 +74,9 @@ class Pty:
             master = _receive(self._listener)
             stack.callback(os.close, master)
             os.set_blocking(master, False)
+            raw = stack.enter_context(ExitStack())
             if self._interactive:
-                stack.enter_context(_raw(STDIN))
+                raw.enter_context(_raw(STDIN))
             stack.enter_context(_same_size(master))
             stop, stopper = os.pipe()
             stack.callback(os.close, stop)
@@ -78,7 +84,7 @@ class Pty:
             # Two threads, so that a caller who is slow to read does not keep what he types from arriving.
             output = _thread(stack, lambda: _carry_output(master, self._deliver, stop))
             if self._interactive:
-                _thread(stack, lambda: _carry_input(STDIN, master, stop))
+                _thread(stack, lambda: self._carry_keys(master, stop, raw))
             stack.callback(os.write, stopper, b"\0")  # first on the way out: the threads end, then are joined
             yield self
             output.join()  # to the last byte: a pty ends when the last process that has it open does
@@ -86,7 +92,17 @@ class Pty:
     def output(self) -> tuple[bytes, bytes]:
         return b"".join(self._captured or ()), b""
 
+    def _carry_keys(self, master: int, stop: int, raw: ExitStack) -> None:
+        """Carry what the caller types; when he leaves, give him back his terminal and go on."""
+        if _carry_input(STDIN, master, stop, self._keys, self._client):
+            from prun.detach import go_on_alone
+
+            raw.close()
+            go_on_alone(self._client)
+
     def _deliver(self, data: bytes) -> None:
+        if not self._attached:
+            return
         if self._captured is not None:
             self._captured.append(data)
             return
@@ -114,28 +130,54 @@ def _carry_output(master: int, deliver: Callable[[bytes], None], stop: int) -> N
                 taken = False
 
 
-def _carry_input(source: int, master: int, stop: int) -> None:
-    """Write what the caller types; while the container does not read, wait for it or for the end."""
-    while _ready(source, select.POLLIN, stop):
+def _carry_input(source: int, master: int, stop: int, keys: KeySequence | None, client: int) -> bool:
+    """Write what the caller types; while the container does not read, wait for it or for the end.
+
+    Returns True when the caller leaves: by ``keys``, or because ``client``, a pipe that somebody reads, has no reader.
+    """
+    while (first := _first(source, select.POLLIN, stop, client)) == source:
         try:
-            view = memoryview(os.read(source, CHUNK_BYTES))
-            if not view:
-                return
+            data = os.read(source, CHUNK_BYTES)
+            if not data:
+                return False
+            passed, left = keys.feed(data) if keys else (data, False)
+            view = memoryview(passed)
             while view and _ready(master, select.POLLOUT, stop):
                 try:
                     view = view[os.write(master, view) :]
                 except BlockingIOError:
                     continue
         except OSError:  # EIO: either terminal is gone
-            return
+            return False
+        if left:
+            return True
+    return first == client
 
 
 def _ready(fd: int, event: int, stop: int) -> bool:
     """Wait for an event on ``fd``, or its end; False as soon as ``stop`` can be read."""
+    return _first(fd, event, stop) == fd
+
+
+def _first(fd: int, event: int, *others: int) -> int:
+    """Wait for an event on ``fd``, or its end, or for anything on ``others``, which go before; return which it is."""
     poll = select.poll()
     poll.register(fd, event)
-    poll.register(stop, select.POLLIN)
-    return stop not in dict(poll.poll())
+    watched = [other for other in others if other >= 0]
+    for other in watched:
+        poll.register(other, select.POLLIN)
+    events = dict(poll.poll())
+    return next((other for other in watched if other in events), fd)
+
+
+def _keys_of(request: RunRequest) -> KeySequence | None:
+    """Return what the caller leaves with, None where he cannot: nobody would be there to go on."""
+    if request.detach_fd < 0:
+        return None
+    from prun.detach import KeySequence
+    from prun.request.lifecycle import DETACH_KEYS, key_codes
+
+    return KeySequence(key_codes(DETACH_KEYS if request.detach_keys is None else request.detach_keys))
 
 
 def _thread(stack: ExitStack, target: Callable[[], None]) -> threading.Thread:

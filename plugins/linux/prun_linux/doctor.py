@@ -7,21 +7,34 @@ import re
 import subprocess
 
 from prun.errors import PrunError
+from prun.spec.linux import CAPABILITIES
 from prun.spec.seccomp import TEMPLATES
-from prun_linux import cgroups
+from prun_linux import cgroups, limits
+from prun_linux.holes import holes, sound_versions
 from prun_linux.oci import BINARIES, DIRECTORIES, ENVIRONMENT, find_binary
+from prun_linux.security import own_capabilities
 
 # Name, whether it works, what was found, remedy: of what does not work, or advice where it does.
 Finding = tuple[str, bool, str, str]
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-# The first versions without the holes known in 2026: CVE-2026-41579 and CVE-2025-31133 (runc), CVE-2026-47766 (crun).
-SOUND_FROM = {"runc": ((1, 3, 6), (1, 4, 3)), "crun": ((1, 28, 0),)}
 
 
 def report() -> list[Finding]:
     """Return everything that ``prun doctor`` tells about Linux containers."""
-    return [*_runtimes(), _cgroups(), _namespaces(), _overlay(), _seccomp_kernel(), _seccomp_profile(), _conmon()]
+    from prun_linux import userns
+
+    return [
+        *_runtimes(),
+        *userns.report(),
+        _capabilities(),
+        _cgroups(),
+        _namespaces(),
+        _overlay(),
+        _seccomp_kernel(),
+        _seccomp_profile(),
+        _conmon(),
+    ]
 
 
 def _runtimes() -> list[Finding]:
@@ -45,17 +58,21 @@ def _runtime(path: str) -> Finding:
     except PrunError as error:
         return name, False, f"{found}; {error}", error.hint
     version = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", words)
-    if version and not is_sound(name, tuple(int(part or 0) for part in version.groups())):
-        wanted = " or ".join(".".join(map(str, first)) for first in SOUND_FROM[name])
-        return name, True, f"{found}; has known holes", f"untrusted images: use {name} {wanted} or later"
+    if version and (known := holes(name, tuple(int(part or 0) for part in version.groups()))):
+        remedy = (
+            f"untrusted images: use {name} {sound_versions(name)} or later, or one that your distribution has fixed"
+        )
+        return name, True, f"{found}; has known holes: {', '.join(known)}", remedy
     return name, True, found, ""
 
 
-def is_sound(name: str, version: tuple[int, ...]) -> bool:
-    """Tell whether a version has all fixes: at least the fixed one of its own branch, or later than all branches."""
-    fixed = SOUND_FROM.get(name, ())
-    branch = next((first for first in fixed if first[:2] == version[:2]), None)
-    return version >= (branch or max(fixed, default=(0,)))
+def _capabilities() -> Finding:
+    own = own_capabilities()
+    missing = [name.removeprefix("CAP_") for name in CAPABILITIES if name not in own]
+    if os.geteuid() != 0 or not missing:
+        return "capabilities", True, "all" if not missing else "those of an ordinary user", ""
+    advice = "no container can have these, --privileged or not"
+    return "capabilities", True, f"all but {', '.join(missing)}", advice
 
 
 def _cgroups() -> Finding:
@@ -63,7 +80,8 @@ def _cgroups() -> Finding:
     if not mode:
         return "cgroups", False, "none is mounted", f"mount -t cgroup2 none {cgroups.MOUNT}"
     controllers = " (its v2 tree has controllers: crun refuses)" if cgroups.split_controllers() else ""
-    return "cgroups", True, mode + controllers, ""
+    missing = f"; cannot give {', '.join(limits.missing())}" if limits.missing() else ""
+    return "cgroups", True, mode + controllers + missing, ""
 
 
 def _namespaces() -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument, NotFound
 from prun.spec import with_default_env, with_hostname
@@ -14,6 +14,7 @@ from prun.spec.linux import (
     DEFAULT_PATH_ENV,
     MASKED_PATHS,
     READONLY_PATHS,
+    with_added_groups,
     with_capabilities,
     with_cgroups_path,
     with_default_devices,
@@ -22,9 +23,12 @@ from prun.spec.linux import (
     with_no_new_privileges,
     with_readonly_paths,
     with_rlimits,
+    with_umask,
     with_user,
 )
-from prun.spec.user import FILE_LIMIT_BYTES, home_of, resolve_user
+from prun.spec.user import FILE_LIMIT_BYTES, home_of, resolve_groups, resolve_user
+from prun_linux import cgroups
+from prun_linux.check import clamped
 
 if TYPE_CHECKING:
     from prun.spec import SpecOpt
@@ -32,24 +36,18 @@ if TYPE_CHECKING:
 
 NETWORKS = ("none", "host")
 CGROUP_PARENT = "/prun"
+CGROUP = "/sys/fs/cgroup"
 _X32_GETPID = 0x40000000 + 39  # __X32_SYSCALL_BIT, __NR_getpid
 RLIMITS = {"RLIMIT_NOFILE": (1024, 1024)}
-
-
-class Security(NamedTuple):
-    """What ``--security-opt`` says; ``seccomp`` is empty for the default profile."""
-
-    no_new_privileges: bool = True
-    seccomp: str = ""
 
 
 def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
     """Return the options that isolate the process.
 
     Raises:
-        InvalidArgument: of the user, the network or a word of ``--security-opt``.
-        NotFound: the image knows no such user or group.
-        FailedPrecondition: there is no default seccomp profile.
+        InvalidArgument: of the user, the network, a device or a word of ``--security-opt``.
+        NotFound: the image knows no such user or group, or this machine no such device.
+        FailedPrecondition: there is no default seccomp profile, or this machine cannot do what is asked for.
     """
 
     @cache
@@ -59,28 +57,65 @@ def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt
         except NotFound:
             return None
 
-    security = parse_security(request.security)
     user = resolve_user(request.user or image.config.get("User", ""), read)
-    env = [DEFAULT_PATH_ENV, f"HOME={home_of(user['uid'], read)}"]
+    hostname = os.uname().nodename if request.namespaces.get("uts") == "host" else default_hostname(request)
+    env = [DEFAULT_PATH_ENV, f"HOSTNAME={hostname}", f"HOME={home_of(user['uid'], read)}"]
     if request.terminal:
         env.append("TERM=xterm")
-    return [
+    opts = [
         with_default_env(env),
         with_hostname(default_hostname(request)),
-        with_user(user["uid"], user["gid"], user.get("additionalGids", ())),
+        # With its primary group among them: setgroups(2) must not drop what a file denies it (CVE-2022-36109).
+        with_user(user["uid"], user["gid"], dict.fromkeys((user["gid"], *user.get("additionalGids", ())))),
         with_capabilities(DEFAULT_CAPABILITIES),
-        with_no_new_privileges(security.no_new_privileges),
-        with_rlimits(RLIMITS),
-        with_namespaces(namespaces(request.network)),
+        with_no_new_privileges(True),
+        with_rlimits(clamped(RLIMITS)),
+        with_namespaces(namespace_kinds(request.network)),
         with_default_devices,
         with_cgroups_path(f"{CGROUP_PARENT}/{request.id}"),
         with_masked_paths(MASKED_PATHS + thermal_paths()),
-        with_readonly_paths(READONLY_PATHS),
-        *seccomp_opts(security.seccomp),
+        with_readonly_paths(READONLY_PATHS + cgroup_paths(request)),
     ]
+    if request.groups:
+        opts.append(with_added_groups(resolve_groups(request.groups, read)))
+    if request.umask is not None:
+        opts.append(with_umask(request.umask))
+    profile = ""
+    if request.security or request.privileged or request.cap_add or request.cap_drop:
+        from prun_linux import security
+
+        said = security.parse_security(request.security)
+        opts += security.spec_opts(request, said, user["uid"])
+        profile = security.seccomp_profile(request, said)
+    if request.devices or request.device_rules or request.privileged:
+        from prun_linux import devices
+
+        opts += devices.spec_opts(request)
+    if request.namespaces:
+        from prun_linux import namespaces
+
+        opts += namespaces.spec_opts(request)
+    return [*opts, *seccomp_opts(profile)]  # after the capabilities, which it looks at
 
 
-def namespaces(network: str) -> list[str]:
+def has_limits(request: RunRequest) -> bool:
+    """Tell whether ``prun_linux.resources`` has anything to do."""
+    return bool(
+        request.resources
+        or request.ulimits
+        or request.sysctls
+        or request.cgroup_parent
+        or request.oom_score_adj is not None
+    )
+
+
+def may_have_user_namespace(request: RunRequest) -> bool:
+    """Tell whether ``prun_linux.userns`` has to look: it knows whether it has anything to do."""
+    asked = request.uid_map or request.gid_map or "user" in request.namespaces
+    return bool(asked) or "PRUN_ROOTLESS" in os.environ
+
+
+def namespace_kinds(network: str) -> list[str]:
     """Return the kinds of namespaces; with ``host`` the process shares the host's network.
 
     ``none`` has a network namespace in which nothing is set up, not even the loopback interface.
@@ -94,27 +129,6 @@ def default_hostname(request: RunRequest) -> str:
     """Return the hostname asked for; else twelve digits of a generated id, as docker has it, or the id as given."""
     generated = len(request.id) == 64 and not request.id.strip("0123456789abcdef")
     return request.hostname or (request.id[:12] if generated else request.id)
-
-
-def parse_security(words: tuple[str, ...]) -> Security:
-    """Understand ``no-new-privileges[=true|false]`` and ``seccomp=unconfined|FILE``; ``:`` is taken for ``=``.
-
-    Raises:
-        InvalidArgument: of any other word: a restriction that is not understood must not be dropped.
-    """
-    security = Security()
-    for word in words:
-        key, _, value = word.partition("=") if "=" in word else word.partition(":")
-        if key == "no-new-privileges" and value in ("", "true", "false"):
-            security = security._replace(no_new_privileges=value != "false")
-        elif key == "seccomp" and value:
-            security = security._replace(seccomp=value)
-        else:
-            raise InvalidArgument(
-                f"security option {word!r} is not known to the linux runtime",
-                hint="no-new-privileges[=true|false], seccomp=unconfined or seccomp=FILE",
-            )
-    return security
 
 
 def seccomp_opts(profile: str) -> list[SpecOpt]:
@@ -145,6 +159,17 @@ def kernel_version() -> tuple[int, int]:
     """Return major and minor of the running kernel."""
     major, minor, *_ = os.uname().release.replace("-", ".").split(".")
     return int(major), int(minor)
+
+
+def cgroup_paths(request: RunRequest) -> tuple[str, ...]:
+    """Return the mount of control groups, unless the user mounts something else there.
+
+    With cgroup v1 runc and crun mount the hierarchies read-only, and the tmpfs that they are in writable.
+    """
+    if cgroups.mode() == "v2":
+        return ()
+    mounted = {mount.destination for mount in request.mounts} | {mount.destination for mount in request.volumes}
+    return () if CGROUP in mounted else (CGROUP,)
 
 
 def thermal_paths() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ runtime process that still runs, and the container's cgroups say the rest.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -80,7 +81,19 @@ class LeftoverTask:
             self._runtime = _runtime_of(self._container)  # the process may have come so far just before it was killed
         if self._runtime:
             self._runtime.delete(self._container.id)
-        cgroups.remove(f"{CGROUP_PARENT}/{self._container.id}")
+        cgroups.remove(_cgroups_path(self._container))
+
+
+def _cgroups_path(container: Container) -> str:
+    """Return the container's cgroup from its bundle's config.json (``--cgroup-parent``); the usual one without it."""
+    try:
+        with open(os.path.join(container.bundle, "config.json"), encoding="utf-8") as file:
+            path = str(json.load(file)["linux"]["cgroupsPath"])
+    except (OSError, ValueError, LookupError, TypeError):  # gone already, or not yet written to its end
+        path = ""
+    # Whatever is there gets killed: it must be this container's.
+    known = path.startswith("/") and path.endswith(f"/{container.id}") and ".." not in path.split("/")
+    return path if known else f"{CGROUP_PARENT}/{container.id}"
 
 
 def _runtime_of(container: Container) -> OciRuntime | None:

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from prun.types import Platform, RuntimeInfo
+from prun.types import RUNTIME_FIELDS, Platform, RuntimeInfo
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,10 @@ BINARIES = ("runc", "crun")
 # Not $PATH, which is the caller's: under sudo it may lead to somebody else's file.
 DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 ENVIRONMENT = {"PATH": ":".join(DIRECTORIES)}
-OPTIONS = {"binary": "the OCI runtime: a name (runc, crun) or an absolute path; default: runc, else crun"}
+OPTIONS = {
+    "binary": "the OCI runtime: a name (runc, crun) or an absolute path; default: runc, else crun",
+    "cdi-dir": "where CDI files are, DIR[:DIR]...; the last has priority; default: /etc/cdi:/var/run/cdi",
+}
 LOG_LIMIT_BYTES = 1 << 20
 _INSTALL = "install one: apt install runc"
 
@@ -37,8 +40,12 @@ def describe() -> RuntimeInfo:
 
         platform, reason, remedy = host_platform(), "", ""
         if os.geteuid() != 0:
-            reason, remedy = f"it needs root to mount and to isolate, you are uid {os.geteuid()}", "use sudo"
-    return RuntimeInfo("linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2")
+            from prun.rootless import why_not
+
+            reason, remedy = why_not()
+    return RuntimeInfo(
+        "linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2", honours=RUNTIME_FIELDS, needs_root=True
+    )
 
 
 def find_binary(name: str) -> str:
@@ -96,9 +103,11 @@ class OciRuntime(NamedTuple):
         return os.path.lexists(os.path.join(self.root, container_id))
 
     def spawn(
-        self, words: list[str], *, log: str = "", stdio: tuple[int, int, int] | None = None
+        self, words: list[str], *, log: str = "", stdio: tuple[int, int, int] | None = None, preserve_fds: int = 0
     ) -> subprocess.Popen[bytes]:
-        """Start the binary; ``stdio`` are the descriptors it gets, by default ``/dev/null``, and it gets no other.
+        """Start the binary; ``stdio`` are the descriptors it gets, by default ``/dev/null``.
+
+        It gets no other but as many from 3 on as ``preserve_fds`` says.
 
         It leads a session of its own: Ctrl-C on our terminal reaches prun, which passes it on, and not both.
         """
@@ -116,6 +125,7 @@ class OciRuntime(NamedTuple):
                 cwd="/",
                 umask=0o022,
                 close_fds=True,
+                pass_fds=range(3, 3 + preserve_fds),
                 start_new_session=True,
             )
         except OSError as error:

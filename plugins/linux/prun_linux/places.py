@@ -25,8 +25,10 @@ MAX_LINKS = 40  # as the kernel's
 _HINT = "through it an image can reach the host; do not use this image"
 
 
-def check_places(spec: Spec, path: str, root: Root) -> None:
+def check_places(spec: Spec, path: str, root: Root) -> list[str]:
     """Refuse mounts and a working directory that links of the root file system at ``path`` lead astray.
+
+    Returns where the mounts are, in their order.
 
     Raises:
         FailedPrecondition: a place is below /proc, /sys or /dev, or is the root itself, and the spec does not say so;
@@ -41,6 +43,7 @@ def check_places(spec: Spec, path: str, root: Root) -> None:
     cwd = _checked(path, "working directory", spec.get("process", {}).get("cwd", "/"), mounted)
     if not is_below(cwd, mounted) and (found := root.stat(cwd)) and not stat.S_ISDIR(found.mode):
         raise FailedPrecondition(f"working directory {cwd!r} is no directory", hint="choose another with -w")
+    return mounted
 
 
 def place(path: str, name: str, mounted: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from prun.errors import FailedPrecondition, PrunError
 from prun.types import Container, ExitStatus
 from prun_linux import cgroups
-from prun_linux.command import check_command, failed
+from prun_linux.command import check_command, failed, without_init
 from prun_linux.oci import OciRuntime, open_runtime
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
         Unavailable: the OCI runtime failed.
     """
     runtime = open_runtime(request.options.get("binary", ""), request.state)
-    launch = Launch(runtime, request.id, bundle, spec, console)
+    launch = Launch(runtime, request.id, bundle, spec, console, request.preserve_fds)
     launch.check_root()
+    if "uidMappings" in spec.get("linux", {}):
+        from prun_linux import hostfiles
+
+        hostfiles.give(request, bundle, spec)
     if not (request.two_step or console.socket):
         return OneStepTask(launch)
     from prun_linux.two_step import TwoStepTask
@@ -50,9 +54,18 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
 class Launch:
     """What it takes to make one container: the runtime, the bundle, the spec, and the files the runtime writes."""
 
-    def __init__(self, runtime: OciRuntime, container_id: str, bundle: str, spec: Spec, console: Console) -> None:
+    def __init__(
+        self,
+        runtime: OciRuntime,
+        container_id: str,
+        bundle: str,
+        spec: Spec,
+        console: Console,
+        preserve_fds: int = 0,
+    ) -> None:
+        self.preserve_fds = preserve_fds
         self.runtime, self.id, self.bundle, self.spec, self.console = runtime, container_id, bundle, spec, console
-        self.command = spec.get("process", {}).get("args", [""])[0]
+        self.command = without_init(spec.get("process", {}).get("args", [""]))[0]
         self.log = os.path.join(bundle, "log.json")
         self.pid_file = os.path.join(bundle, "pid")
 
@@ -65,16 +78,17 @@ class Launch:
         if problems := real_directory_problems(path):
             raise FailedPrecondition(f"root file system {path}: {'; '.join(problems)}", hint="make it a directory")
         with Root(path) as root:
-            check_places(self.spec, path, root)
-            check_command(self.spec, root)
+            check_command(self.spec, root, check_places(self.spec, path, root))
 
     def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
         """Call ``run`` or ``create`` for the bundle; only without a pty do our descriptors become the container's."""
         console = self.console
+        passed = ["--preserve-fds", str(self.preserve_fds)] if self.preserve_fds else []
         return self.runtime.spawn(
-            [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *words, self.id],
+            [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *passed, *words, self.id],
             log=self.log,
             stdio=None if console.socket else (console.stdin, console.stdout, console.stderr),
+            preserve_fds=self.preserve_fds,
         )
 
     def pid(self) -> int | None:

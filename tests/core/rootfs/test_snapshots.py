@@ -341,7 +341,8 @@ def test_overlayfs_is_chosen_where_it_works_and_remembered(tmp_path: Path, blobs
 def test_copies_are_chosen_where_overlayfs_does_not_work(
     tmp_path: Path, blobs: Blobs, layers: list[Layer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An overlay is no file system for the upper directory of another one."""
+    """An overlay is no file system for the upper directory of another one; there is no fuse-overlayfs either."""
+    monkeypatch.setattr(mount, "FUSE_OVERLAYFS", str(tmp_path / "none"))
     paths = [tmp_path / name for name in ("lower", "upper", "work", "store", "root")]
     for path in paths:
         path.mkdir()

@@ -9,9 +9,8 @@ from prun.spec import linux
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from prun.spec.document import Spec
+    from prun.spec.document import Device, Spec
 
 
 def test_the_default_capabilities_are_the_seeds_fourteen() -> None:
@@ -43,19 +42,8 @@ def test_the_default_mounts_are_the_seeds_in_its_order() -> None:
         "/dev/mqueue",
         "/sys",
         "/run",
+        "/sys/fs/cgroup",
     ]
-
-
-def test_a_host_file_is_mounted_read_only_and_a_missing_one_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "there").write_text("x")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "directory").mkdir()
-    files = [str(tmp_path / name) for name in ("there", "dangling", "directory", "missing")]
-    monkeypatch.setattr(linux, "HOST_FILES", files)
-    mounts = linux.host_file_mounts()
-    assert [(mount.source, mount.options) for mount in mounts] == [(files[0], ("rbind", "ro"))]
 
 
 def test_namespaces_replace_those_that_were_there() -> None:
@@ -123,3 +111,65 @@ def test_a_factory_refuses_a_value_and_names_it(make: Callable[[], object], word
     with pytest.raises(InvalidArgument) as caught:
         make()
     assert word in str(caught.value)
+
+
+def test_ambient_capabilities_leave_the_bounding_set() -> None:
+    spec: Spec = {}
+    linux.with_capabilities(["chown", "kill"])(spec)
+    linux.with_ambient_capabilities(["net_admin"])(spec)
+    sets = spec["process"]["capabilities"]
+    assert sets.pop("bounding") == ["CAP_CHOWN", "CAP_KILL"]
+    assert sets == {kind: ["CAP_NET_ADMIN"] for kind in ("effective", "permitted", "inheritable", "ambient")}
+
+
+def test_groups_are_added_once_and_the_umask_replaced() -> None:
+    spec: Spec = {}
+    linux.with_user(1, 2, [3])(spec)
+    linux.with_added_groups([4, 3, 4])(spec)
+    linux.with_umask(0o77)(spec)
+    assert spec["process"]["user"] == {"uid": 1, "gid": 2, "additionalGids": [3, 4], "umask": 0o77}
+    for refused in (lambda: linux.with_umask(0o1000), lambda: linux.with_added_groups([2**31])):
+        with pytest.raises(InvalidArgument):
+            refused()
+
+
+def test_a_device_takes_the_place_of_one_of_its_path_and_rules_come_last() -> None:
+    spec: Spec = {}
+    linux.with_default_devices(spec)
+    first: Device = {"path": "/dev/a", "type": "c", "major": 1, "minor": 1}
+    linux.with_added_devices([first], [])(spec)
+    linux.with_added_devices([{**first, "minor": 2}], [{"allow": True, "access": "r"}])(spec)
+    assert spec["linux"]["devices"] == [{**first, "minor": 2}]
+    assert spec["linux"]["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
+    assert spec["linux"]["resources"]["devices"][-1] == {"allow": True, "access": "r"}
+
+
+def test_hooks_are_appended_to_those_of_their_name() -> None:
+    spec: Spec = {"hooks": {"poststop": [{"path": "/a"}]}}
+    linux.with_added_hooks([("poststop", {"path": "/b"}), ("prestart", {"path": "/c"})])(spec)
+    assert spec["hooks"] == {"poststop": [{"path": "/a"}, {"path": "/b"}], "prestart": [{"path": "/c"}]}
+
+
+def test_paths_are_hidden_and_shown_by_name_or_pattern() -> None:
+    spec: Spec = {}
+    linux.with_masked_paths(["/proc/a", "/proc/b", "/sys/c/d"])(spec)
+    linux.with_readonly_paths(["/proc/e"])(spec)
+    linux.with_added_masked_paths(["/x", "/proc/a"])(spec)
+    assert spec["linux"]["maskedPaths"] == ["/proc/a", "/proc/b", "/sys/c/d", "/x"]
+    linux.without_hidden_paths(["/proc/?", "/sys/*"])(spec)
+    assert spec["linux"]["maskedPaths"] == ["/sys/c/d", "/x"]
+    assert spec["linux"]["readonlyPaths"] == []
+    with pytest.raises(InvalidArgument):
+        linux.without_hidden_paths(["proc"])
+
+
+def test_namespaces_may_have_paths() -> None:
+    spec: Spec = {}
+    linux.with_namespaces(["pid", "ipc"], {"ipc": "/p", "uts": "/not/asked/for"})(spec)
+    assert spec["linux"]["namespaces"] == [{"type": "pid"}, {"type": "ipc", "path": "/p"}]
+
+
+def test_an_apparmor_profile_replaces_another() -> None:
+    spec: Spec = {"process": {"apparmorProfile": "x"}}
+    linux.with_apparmor_profile("y")(spec)
+    assert spec["process"]["apparmorProfile"] == "y"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prun.errors import InvalidArgument, NotFound, PrunError
-from prun.spec.user import home_of, resolve_user
+from prun.spec.user import home_of, resolve_groups, resolve_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +114,16 @@ def test_a_name_that_the_image_does_not_know_is_an_error_that_says_so(user: str)
 def test_junk_in_a_number_never_makes_a_user_root() -> None:
     with pytest.raises(NotFound):
         resolve_user("evil", files(b"evil:x:zero:0::/:\nevil:x:-1:0::/:\nevil:x::::\nevil:x:99999999999:0::/:\n"))
+
+
+def test_further_groups_are_numbers_or_names_of_the_image() -> None:
+    read = {"/etc/group": b"audio:x:29:\n5:x:99:\n"}.get
+    assert resolve_groups(["audio", "5", "0"], read) == [29, 5, 0]
+    with pytest.raises(NotFound, match="'video'"):
+        resolve_groups(["video"], read)
+    for word in ("2147483648", "", "a b", "-1"):
+        with pytest.raises(InvalidArgument, match="--group-add"):
+            resolve_groups([word], read)
 
 
 def test_the_hosts_accounts_are_not_asked() -> None:

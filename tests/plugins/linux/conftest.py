@@ -19,7 +19,7 @@ import prun_linux
 from prun.console import Captured
 from prun.spec import apply, with_args, with_cwd, with_mounts, with_root, with_version
 from prun.types import Container, Image, Platform, RunRequest
-from prun_linux import cgroups
+from prun_linux import cgroups, hostfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def make_spec(request: RunRequest, image: Image = SCRATCH, rootfs: Any = None) -
     """What the pipeline makes of a request that says nothing special."""
     opts = prun_linux.prun_spec_opts(request, image, rootfs or NoRootfs())
     spec = apply({}, [with_version, with_root("rootfs"), with_args(request.args), with_cwd("/"), *opts])
-    return apply(spec, [with_mounts([*prun_linux.prun_mounts(), *request.mounts])])
+    return apply(spec, [with_mounts([*prun_linux.prun_mounts(request), *request.mounts])])
 
 
 class Machine:
@@ -84,6 +84,7 @@ class Machine:
         bundle = self.state / "bundles" / request.id
         bundle.mkdir(parents=True)
         shutil.copytree(self.tree, bundle / "rootfs", symlinks=True)
+        hostfiles.write(request, str(bundle))
         (bundle / "config.json").write_text(json.dumps(spec))
         return str(bundle)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,9 +93,9 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 
 def test_a_limit_over_our_own_needs_the_privilege_to_raise_it(monkeypatch: pytest.MonkeyPatch) -> None:
     over = resource.getrlimit(resource.RLIMIT_NOFILE)[1] + 1
-    monkeypatch.setattr(check, "_may_raise_limits", lambda: False)
+    monkeypatch.setattr(check, "may_raise_limits", lambda: False)
     assert f"hard {over} is over this process's own {over - 1}" in problems(limit("RLIMIT_NOFILE", 1, over))[0]
-    monkeypatch.setattr(check, "_may_raise_limits", lambda: True)
+    monkeypatch.setattr(check, "may_raise_limits", lambda: True)
     assert problems(limit("RLIMIT_NOFILE", 1, over)) == []
 
 
@@ -103,10 +104,35 @@ def test_whether_limits_may_be_raised_is_as_the_kernel_sees_it() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard + 1))
     except ValueError:  # what Python makes of EPERM
-        assert not check._may_raise_limits()
+        assert not check.may_raise_limits()
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert check._may_raise_limits()
+        assert check.may_raise_limits()
+
+
+def test_a_default_is_lowered_to_what_this_process_may_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    monkeypatch.setattr(check, "may_raise_limits", lambda: False)
+    assert check.clamped({"RLIMIT_NOFILE": (1, own + 1)}) == {"RLIMIT_NOFILE": (1, own)}
+    assert check.clamped({"RLIMIT_NOFILE": (own + 1, own + 1)}) == {"RLIMIT_NOFILE": (own, own)}
+    monkeypatch.setattr(check, "may_raise_limits", lambda: True)
+    assert check.clamped({"RLIMIT_NOFILE": (1, own + 1)}) == {"RLIMIT_NOFILE": (1, own + 1)}
+
+
+def test_nobody_may_open_more_files_than_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    monkeypatch.setattr(check, "may_raise_limits", lambda: True)
+    assert "is over this machine's fs.nr_open" in problems(limit("RLIMIT_NOFILE", 1, most + 1))[0]
+    assert problems(limit("RLIMIT_NOFILE", 1, most)) == []
+
+
+def test_an_oom_score_under_our_own_needs_the_privilege_to_lower_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    monkeypatch.setattr(check, "may_raise_limits", lambda: False)
+    assert "is under this process's own" in problems(lambda s: s["process"].update(oomScoreAdj=own - 1))[0]
+    assert problems(lambda s: s["process"].update(oomScoreAdj=own)) == []
+    monkeypatch.setattr(check, "may_raise_limits", lambda: True)
+    assert problems(lambda s: s["process"].update(oomScoreAdj=own - 1)) == []
 
 
 def test_all_problems_are_reported_together() -> None:

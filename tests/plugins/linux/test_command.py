@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 class Root:
     """Files by path: mode and content; whatever else is asked for is not there."""
 
+    path = "/nonexistent"  # where there are no links
+
     def __init__(self, **extra: tuple[int, bytes]) -> None:
         self.files = {
             "/bin": (stat.S_IFDIR | 0o755, b""),
             "/bin/sh": (stat.S_IFREG | 0o755, b"\x7fELF"),
             "/bin/data": (stat.S_IFREG | 0o644, b""),
-            "/bin/mine": (stat.S_IFREG | 0o700, b""),
+            "/bin/mine": (stat.S_IFREG | 0o700, b"\x7fELF"),
             "/bin/device": (stat.S_IFCHR | 0o777, b""),
             "/bin/good": (stat.S_IFREG | 0o755, b"#! /bin/sh -e\nexit"),
             "/bin/bad": (stat.S_IFREG | 0o755, b"#!/no/such\nexit"),
             "/bin/empty": (stat.S_IFREG | 0o755, b"#!\n"),
+            "/bin/text": (stat.S_IFREG | 0o755, b"echo hi\n"),
             "/bin/proc": (stat.S_IFREG | 0o755, b"#!/proc/self/exe\n"),
             "/bin/large": (stat.S_IFREG | 0o755, b"#!/no/such\n" + b"x" * (1 << 17)),
             "/opt/only": (stat.S_IFREG | 0o755, b"\x7fELF"),
@@ -47,6 +50,18 @@ def spec(command: str, *, path: str = "/sbin:/bin", cwd: str = "/", mounts: Any 
     process = {"args": [command], "env": [f"PATH={path}"], "cwd": cwd, "user": user}
     entries = [{"destination": "/proc", "type": "proc"}, {"destination": "/etc/hosts", "type": "bind"}, *mounts]
     return {"process": process, "mounts": entries}  # type: ignore[typeddict-item]
+
+
+def check(the_spec: Spec, root: Any) -> None:
+    check_command(the_spec, root, [mount["destination"] for mount in the_spec.get("mounts", [])])
+
+
+def test_a_link_into_a_mount_leaves_the_answer_to_the_runtime(tmp_path: Path) -> None:
+    (tmp_path / "bin").symlink_to("data/bin")
+    with safepath.Root(str(tmp_path)) as root:
+        check(spec("nosuch", path="/bin", mounts=[DATA]), root)
+        with pytest.raises(CommandNotFound):
+            check(spec("nosuch", path="/bin"), root)
 
 
 DATA = {"destination": "/data", "type": "bind"}
@@ -70,11 +85,10 @@ DATA = {"destination": "/data", "type": "bind"}
         spec("/proc/self/exe"),
         spec("/data/nosuch", mounts=[DATA]),
         spec("nosuch", path="/data/bin:/bin", mounts=[DATA]),
-        spec("nosuch", mounts=[DATA]),
     ],
 )
 def test_a_command_that_may_work_is_let_through(the_spec: Spec) -> None:
-    check_command(the_spec, Root())
+    check(the_spec, Root())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +97,7 @@ def test_a_command_that_may_work_is_let_through(the_spec: Spec) -> None:
         spec("nosuch"),
         spec("/bin/nosuch"),
         spec("sh", path="/sbin"),
+        spec("nosuch", mounts=[DATA]),
         spec("sh/", path="/bin"),
         spec("data"),  # docker: not found, although there is a file of that name in PATH
         spec("sh", mounts=[{"destination": "/dev", "type": "tmpfs"}], path="/usr"),
@@ -90,7 +105,7 @@ def test_a_command_that_may_work_is_let_through(the_spec: Spec) -> None:
 )
 def test_a_missing_command_is_not_found(the_spec: Spec) -> None:
     with pytest.raises(CommandNotFound):
-        check_command(the_spec, Root())
+        check(the_spec, Root())
 
 
 @pytest.mark.parametrize(
@@ -103,11 +118,12 @@ def test_a_missing_command_is_not_found(the_spec: Spec) -> None:
         (spec("/bin/device"), "no regular file"),
         (spec("bad"), "'/no/such' is missing"),
         (spec("/bin/bad"), "'/no/such' is missing"),
+        (spec("text"), "exec format error"),
     ],
 )
 def test_a_command_that_cannot_work_says_why(the_spec: Spec, reason: str) -> None:
     with pytest.raises(CommandNotInvocable, match=reason):
-        check_command(the_spec, Root())
+        check(the_spec, Root())
 
 
 @pytest.mark.parametrize(
@@ -117,6 +133,7 @@ def test_a_command_that_cannot_work_says_why(the_spec: Spec, reason: str) -> Non
         ('exec: "/x": stat /x: no such file or directory', CommandNotFound),
         ("executable file `x` not found in $PATH: No such file or directory", CommandNotFound),
         ('exec: "/x": permission denied', CommandNotInvocable),
+        ("exec /vol/x: permission denied", CommandNotInvocable),
         ("open executable: Permission denied", CommandNotInvocable),
         ("exec container process `/x`: Exec format error", CommandNotInvocable),
         ("exec container process (missing dynamic library?) `/x`: No such file or directory", CommandNotInvocable),
@@ -148,4 +165,4 @@ def test_a_program_whose_loader_is_missing_is_not_invocable(tmp_path: Path) -> N
         safepath.Root(str(tmp_path)) as root,
         pytest.raises(CommandNotInvocable, match=r"its interpreter '/lib.* is missing"),
     ):
-        check_command({"process": {"args": ["/ls"]}}, root)
+        check({"process": {"args": ["/ls"]}}, root)

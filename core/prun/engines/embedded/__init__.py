@@ -8,7 +8,7 @@ from prun._marker import hookimpl
 from prun.engines.embedded import images, rootfs
 
 if TYPE_CHECKING:
-    from prun.types import Image, Platform, Rootfs, RunRequest
+    from prun.types import Image, Mount, Platform, Rootfs, RunRequest
 
 
 @hookimpl
@@ -21,3 +21,13 @@ def prun_resolve_image(request: RunRequest, platform: Platform) -> Image | None:
 def prun_prepare_rootfs(request: RunRequest, image: Image, bundle: str) -> Rootfs | None:
     """Unpack the image's layers once, and mount them below a writable layer of the container's own."""
     return rootfs.prepare(request, image, bundle)
+
+
+@hookimpl
+def prun_mounts(request: RunRequest, image: Image) -> list[Mount]:
+    """Mount the volumes and images that were asked for, by the user, by another container or by the image."""
+    if not rootfs.has_mounts(request, image):
+        return []
+    from prun.engines.embedded import mounts
+
+    return mounts.mounts(request, image)

@@ -9,7 +9,7 @@ from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
 from prun.image.reference import parse_reference
 from prun.image.source import parse_source
 from prun.metadata import ImageRow
-from prun.state import Store, is_root
+from prun.state import Store, may_mount
 from prun.types import Image
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO 
         for image in loaded
         for each in ((name,) if name else image.names or (image.target["digest"],))
     ]
-    for row in rows if unpack and is_root() else ():
+    for row in rows if unpack and may_mount() else ():
         _unpack(store, row)
     for row in rows:
         store.metadata.put_image(row)
@@ -193,7 +193,8 @@ def _refuse_in_use(store: Store, row: ImageRow) -> None:
     from prun.image.manifest import blobs
 
     digests = {blob["digest"] for blob in blobs(store.content, row.target)}
-    users = [container.name for container in store.metadata.containers() if container.digest in digests]
+    mounting = {mount.container_id for mount in store.metadata.all_mounts() if mount.digest in digests}
+    users = [each.name for each in store.metadata.containers() if each.digest in digests or each.id in mounting]
     if users:
         raise FailedPrecondition(
             f"image {row.name} is in use by container {', '.join(users)}", hint=f"remove it first: prun rm {users[0]}"

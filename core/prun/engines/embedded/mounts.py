@@ -1,0 +1,263 @@
+"""The mounts that a user or an image asked for: what they are is decided and recorded first, then it is made ready.
+
+A part of a volume or of an image is opened within its root, and exactly what was opened is mounted in the bundle, at
+``BUNDLE/mounts/N``: the container that wrote the volume can rename and link as it likes meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from posixpath import normpath
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound
+from prun.metadata import MountRow, VolumeRow
+from prun.request.mount_options import read_only
+from prun.request.mounts import MountRequest, parse_volumes_from
+from prun.rootfs.failures import translated
+from prun.rootfs.safepath import Root
+from prun.state import Store, is_root, snapshot_key
+from prun.types import Mount
+from prun.volumes import device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import ExitStack
+
+    from prun.rootfs.idmap import IdMaps
+    from prun.types import Image, RunRequest
+
+IMAGE_VOLUMES = 256  # how many an image may ask for
+_NOT_FOR_IMAGES = ("/proc", "/sys", "/dev")
+_COVERED = (*_NOT_FOR_IMAGES, "/run")  # where a mount of ours hides what the image has
+_MS_BIND = 0x1000
+
+
+class Planned(NamedTuple):
+    """One mount: its record, and what was asked for; ``image`` is what an image mount shows."""
+
+    row: MountRow
+    asked: MountRequest
+    anonymous: bool = False
+    image: Image | None = None
+
+
+def mounts(request: RunRequest, image: Image) -> list[Mount]:
+    """Return the spec's mounts of everything but tmpfs, which ``prun.builtin.flags`` knows as well as we."""
+    with Store(request.root, request.state) as store:
+        if request.view_only:
+            rows = [planned.row for planned in plan(store, request, image)]
+        else:
+            rows = store.metadata.mounts(request.id)
+    return [Mount(row.destination, "bind", row.source, tuple(row.options)) for row in rows if row.type != "tmpfs"]
+
+
+def plan(store: Store, request: RunRequest, image: Image) -> list[Planned]:
+    """Decide what the container mounts: the user's word goes over another container's, and that over the image's.
+
+    Raises:
+        InvalidArgument: the image wants a volume where none may be.
+        NotFound: no such container, or no such image.
+    """
+    asked = {mount.destination: mount for mount in (*_from_containers(store, request), *request.volumes)}
+    elsewhere = {_clean(mount.destination) for mount in request.mounts}
+    for destination in _image_volumes(image):
+        if destination not in asked and destination not in elsewhere:
+            asked[destination] = MountRequest("volume", "", destination, ("rbind", "rprivate", "rw"), create=True)
+    # By depth, so that a parent is mounted first; the numbers name what is mounted in the bundle.
+    ordered = sorted(asked.values(), key=lambda mount: (mount.destination.count("/"), mount.destination))
+    return [_planned(store, request, image, mount, number) for number, mount in enumerate(ordered)]
+
+
+def check_sources(request: RunRequest) -> None:
+    """Refuse a bind mount of what does not exist, before anything is made.
+
+    Raises:
+        NotFound: ``--mount`` names a path that does not exist; ``-v`` makes a directory.
+    """
+    for mount in request.volumes:
+        if mount.type == "bind" and not mount.create and not os.path.exists(mount.source):
+            raise NotFound(f"bind source path does not exist: {mount.source}", hint="make it, or use -v, which does")
+
+
+def prepare(
+    store: Store, request: RunRequest, image: Image, bundle: str, root: Root, stack: ExitStack, maps: IdMaps | None
+) -> None:
+    """Record the mounts and make their sources ready; ``root`` is the container's root, with nothing mounted in it yet.
+
+    ``maps`` are those of the container's own user namespace.
+
+    Raises:
+        InvalidArgument: a file would be mounted on a directory, or a directory on a file.
+        NotFound: a part of a volume or of an image does not exist.
+        FailedPrecondition: the device of a volume cannot be mounted.
+    """
+    everything = plan(store, request, image)
+    if not everything:
+        return
+    check_sources(request)
+    store.metadata.add_mounts(planned.row for planned in everything)
+    os.makedirs(os.path.join(bundle, "mounts"), 0o700, exist_ok=True)  # --ipc shareable mounts there too
+    taken = [planned.row.destination for planned in everything]
+    for number, planned in enumerate(everything):
+        covered = any(_is_below(planned.row.destination, each) for each in (*taken, *_COVERED))
+        if planned.row.type == "volume":
+            _prepare_volume(store, planned, root, maps, covered=covered)
+        elif planned.row.type == "image":
+            _prepare_image(store, planned, snapshot_key(request.id, number), stack, maps)
+        elif planned.row.type == "bind" and planned.asked.create:
+            _make_source(planned.row.source)
+        if not covered and planned.row.type != "tmpfs":
+            _check_kinds(planned, root)
+
+
+def _planned(store: Store, request: RunRequest, image: Image, mount: MountRequest, number: int) -> Planned:
+    staged = os.path.join(store.bundle(request.id), "mounts", str(number))
+    row = MountRow(request.id, mount.destination, mount.type, mount.source, "", staged, mount.subpath, mount.options)
+    if mount.type == "volume":
+        name = mount.source or _anonymous_name(request, mount.destination)
+        volume = store.metadata.volume(name) or VolumeRow(name, options=mount.driver_options)
+        if not mount.create and store.metadata.volume(name) is None:
+            raise NotFound(f"no such volume: {name}", hint=f"prun volume create {name}")
+        words = device.bind_options(volume.options)
+        options = (*mount.options, *(word for word in words if word != "rw" and word not in mount.options))
+        if "ro" in words:
+            options = tuple(word for word in options if word != "rw")
+        source = staged if mount.subpath else store.volumes.directory(volume)
+        return Planned(row._replace(name=name, source=source, options=options), mount, anonymous=not mount.source)
+    if mount.type == "image":
+        from prun.engines.embedded.images import resolve_image
+
+        found = resolve_image(request._replace(image=mount.source), image.platform)
+        return Planned(row._replace(name=found.name, digest=found.digest), mount, image=found)
+    return Planned(row._replace(name="", source=mount.source), mount)
+
+
+def _from_containers(store: Store, request: RunRequest) -> Iterator[MountRequest]:
+    """Yield the binds and volumes of the containers of ``--volumes-from``; a tmpfs or an image is each one's own."""
+    for word in request.volumes_from:
+        name, readonly = parse_volumes_from(word)
+        for row in store.metadata.mounts(store.find(name).id):
+            if row.type not in ("bind", "volume"):
+                continue
+            options = read_only(row.options) if readonly else tuple(row.options)
+            if row.type == "bind":
+                yield MountRequest("bind", row.source, row.destination, options)
+            else:
+                yield MountRequest("volume", row.name, row.destination, options, row.subpath, create=True, copy=False)
+
+
+def _image_volumes(image: Image) -> list[str]:
+    """Return the paths of the image's ``Volumes``, cleaned (CVE-2022-23648, CVE-2019-16884)."""
+    volumes = image.config.get("Volumes") or {}
+    if len(volumes) > IMAGE_VOLUMES:
+        raise InvalidArgument(f"image {image.name} has {len(volumes)} volumes; at most {IMAGE_VOLUMES} are made")
+    found = []
+    for path in volumes:
+        clean = _clean(path)
+        refused = clean == "/" or any(clean == each or _is_below(clean, each) for each in _NOT_FOR_IMAGES)
+        if refused or any(c in path for c in "\0\n"):
+            raise InvalidArgument(
+                f"image {image.name} wants a volume at {path!r}, where none may be", hint="do not use this image"
+            )
+        found.append(clean)
+    return found
+
+
+def _anonymous_name(request: RunRequest, destination: str) -> str:
+    """Return a new name; one that says the same each time where nothing is made."""
+    if not request.view_only:
+        return os.urandom(32).hex()
+    return hashlib.sha256(f"{request.id}:{destination}".encode()).hexdigest()
+
+
+def _prepare_volume(store: Store, planned: Planned, root: Root, maps: IdMaps | None, *, covered: bool) -> None:
+    asked = planned.asked
+    wanted = VolumeRow(planned.row.name, asked.driver, asked.labels, asked.driver_options, anonymous=planned.anonymous)
+    device.check_options(wanted.options)
+    content = None
+    if asked.copy and not asked.subpath and not covered:
+        content = root.open_directory(planned.row.destination)
+    try:
+        store.volumes.open(wanted, content, _root_of(maps) if maps else None)
+    finally:
+        if content is not None:
+            os.close(content)
+    if asked.subpath:
+        with Root(store.volumes.directory(store.volumes.find(wanted.name))) as volume:
+            _stage(volume, f"volume {wanted.name}", planned.row)
+
+
+def _root_of(maps: IdMaps) -> tuple[int, int] | None:
+    """Return who the container's root is on this machine."""
+    from prun.rootfs.idmap import host_id
+
+    uid, gid = host_id(maps.uids, 0), host_id(maps.gids, 0)
+    return None if uid is None or gid is None else (uid, gid)
+
+
+def _prepare_image(store: Store, planned: Planned, key: str, stack: ExitStack, maps: IdMaps | None) -> None:
+    """Mount an image's snapshot below a writable layer of its own; what is written is thrown away."""
+    if planned.image is None:
+        raise AssertionError("unreachable: planned with its image")
+    snapshots = store.snapshots
+    copied = bool(maps) and not is_root()  # as for the container's root
+    chain_id = snapshots.unpack(planned.image.layers, store.content.open)
+    snapshots.prepare(key, chain_id, maps if copied else None)
+    merged = planned.row.source + ".image" if planned.row.subpath else planned.row.source
+    os.mkdir(merged, 0o755)
+    stack.enter_context(snapshots.mounted(key, merged, volatile=True, idmap=None if copied else maps))
+    if planned.row.subpath:
+        with Root(merged) as content:
+            _stage(content, f"image {planned.row.name}", planned.row)
+
+
+def _stage(root: Root, what: str, row: MountRow) -> None:
+    """Mount the part ``row.subpath`` of ``root`` at ``row.source``: what was opened, whatever has its name by then."""
+    from prun.rootfs import syscalls
+
+    try:
+        handle = root.open(row.subpath)
+    except NotFound as error:
+        raise NotFound(f"{what} has no {row.subpath!r}", hint="make it in the volume first") from error
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            os.mkdir(row.source, 0o700)
+        elif stat.S_ISREG(mode):
+            os.close(os.open(row.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        else:
+            raise FailedPrecondition(f"{what}: {row.subpath!r} is neither a directory nor a file")
+        with translated(lambda: f"{what}: {row.subpath!r} cannot be mounted"):
+            syscalls.old_mount(f"/proc/self/fd/{handle}", row.source, "", _MS_BIND, "")
+    finally:
+        os.close(handle)
+
+
+def _make_source(path: str) -> None:
+    """Make the directory that ``-v`` names, as docker does."""
+    with translated(lambda: f"directory {path} cannot be made"):
+        if not os.path.exists(path):
+            os.makedirs(path, 0o755, exist_ok=True)
+
+
+def _check_kinds(planned: Planned, root: Root) -> None:
+    """Refuse what the runtime would: a file over a directory, a directory over a file."""
+    there = root.stat(planned.row.destination)
+    source = planned.row.source
+    if there is not None and stat.S_ISDIR(there.mode) != os.path.isdir(source):
+        kinds = ("a directory", "a file") if os.path.isdir(source) else ("a file", "a directory")
+        raise InvalidArgument(
+            f"{planned.row.type} mount at {planned.row.destination}: {kinds[0]} cannot be mounted over {kinds[1]}",
+            hint="choose another path in the container",
+        )
+
+
+def _clean(path: str) -> str:
+    return "/" + normpath("/" + path).lstrip("/")
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/")
