@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         opt: Mapping[str, str]
         stdin: bytes
         add_host: Sequence[str]
+        attach: Sequence[str]
         blkio_weight: int
         blkio_weight_device: Sequence[str]
         cap_add: Sequence[str]
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         uidmap: Sequence[str]
         ulimit: Sequence[str]
         umask: str
+        unsetenv: Sequence[str]
         userns: str
         uts: str
         volume: Sequence[str]
@@ -199,12 +201,14 @@ class Runner:
         """
         from prun.image.platform import parse_platform
         from prun.request import OPTIONS, fields_of, words_of
+        from prun.request.environment import removed
 
         if isinstance(args, str):
             raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
         asked = dict[str, "Any"](options)
         container_id = asked.pop("id", "")
         platform = asked.pop("platform", "")
+        env = asked.pop("env", NOTHING)
         words = {name: words_of(name, asked.pop(name)) for name in OPTIONS.intersection(asked)}
         return RunRequest(
             id=container_id or new_id(),
@@ -213,7 +217,7 @@ class Runner:
             name=checked_name(asked.pop("name", "") or container_id),
             runtime=self.runtime,
             entrypoint=_words(asked.pop("entrypoint", None)),
-            env=tuple(f"{key}={value}" for key, value in asked.pop("env", NOTHING).items()),
+            env=(*removed(asked.pop("unsetenv", ())), *(f"{key}={value}" for key, value in env.items())),
             readonly=asked.pop("read_only", False),
             remove=asked.pop("remove", True),
             mounts=tuple(asked.pop("mounts", ())),

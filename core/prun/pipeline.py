@@ -13,6 +13,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from prun.builtin.defaults import process_args
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
@@ -89,7 +90,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
         with console.attach(task), ended_on_failure(task):
             with hooks.at("start"):
                 task.start()
-            container.started(task.pid, spec["process"].get("args", []))
+            container.started(task.pid, process_args(request, image))
             hooks.event(Event(request.id, "started", task.pid))
             with hooks.at("wait"):
                 status, timed_out = _wait(task, request.timeout_s)

@@ -23,7 +23,7 @@ from prun.errors import FailedPrecondition, InvalidArgument, NotFound, Permissio
 from prun.metadata import ContainerRow, Lease, Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from prun.image.layout import ContentStore
@@ -185,7 +185,7 @@ class Record:
 
             write_pid_file(self._pid_file, task)
 
-    def started(self, pid: int | None, command: list[str]) -> None:
+    def started(self, pid: int | None, command: Sequence[str]) -> None:
         self._set(status="running", pid=pid, command=command, started_at=time.time())
 
     def exited(self, status: ExitStatus) -> None:
