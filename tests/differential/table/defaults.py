@@ -33,6 +33,12 @@ DEFAULTS = (
                 because="the seed's default, and containerd's: setuid programs of an image gain nothing",
             ),
             differs(
+                "status:Groups",
+                prun="Groups:\t0 ",
+                podman="Groups:\t ",
+                because="the primary group is among the others, as docker and containerd have it (CVE-2022-36109)",
+            ),
+            differs(
                 "write:/sys/fs/cgroup",
                 prun="/sys/fs/cgroup cannot",
                 podman="/sys/fs/cgroup can be written",

@@ -104,7 +104,7 @@ def prepare(
     for number, planned in enumerate(everything):
         covered = any(_is_below(planned.row.destination, each) for each in (*taken, *_COVERED))
         if planned.row.type == "volume":
-            _prepare_volume(store, planned, root, maps, covered=covered)
+            _prepare_volume(store, planned, root, _owner(request, maps), covered=covered)
         elif planned.row.type == "image":
             _prepare_image(store, planned, snapshot_key(request.id, number), stack, maps)
         elif planned.row.type == "bind" and planned.asked.create:
@@ -173,7 +173,9 @@ def _anonymous_name(request: RunRequest, destination: str) -> str:
     return hashlib.sha256(f"{request.id}:{destination}".encode()).hexdigest()
 
 
-def _prepare_volume(store: Store, planned: Planned, root: Root, maps: IdMaps | None, *, covered: bool) -> None:
+def _prepare_volume(
+    store: Store, planned: Planned, root: Root, owner: tuple[int, int] | None, *, covered: bool
+) -> None:
     asked = planned.asked
     wanted = VolumeRow(planned.row.name, asked.driver, asked.labels, asked.driver_options, anonymous=planned.anonymous)
     device.check_options(wanted.options)
@@ -181,7 +183,7 @@ def _prepare_volume(store: Store, planned: Planned, root: Root, maps: IdMaps | N
     if asked.copy and not asked.subpath and not covered:
         content = root.open_directory(planned.row.destination)
     try:
-        store.volumes.open(wanted, content, _root_of(maps) if maps else None)
+        store.volumes.open(wanted, content, owner)
     finally:
         if content is not None:
             os.close(content)
@@ -190,8 +192,12 @@ def _prepare_volume(store: Store, planned: Planned, root: Root, maps: IdMaps | N
             _stage(volume, f"volume {wanted.name}", planned.row)
 
 
-def _root_of(maps: IdMaps) -> tuple[int, int] | None:
-    """Return who the container's root is on this machine."""
+def _owner(request: RunRequest, maps: IdMaps | None) -> tuple[int, int] | None:
+    """Return whose a new volume is: of the container's root, or of who keeps his id in it (podman's rule)."""
+    if maps is None:
+        return None
+    if request.namespaces.get("user", "").startswith("keep-id"):
+        return os.geteuid(), os.getegid()
     from prun.rootfs.idmap import host_id
 
     uid, gid = host_id(maps.uids, 0), host_id(maps.gids, 0)
