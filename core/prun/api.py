@@ -104,6 +104,10 @@ if TYPE_CHECKING:
         volumes_from: Sequence[str]
 
 
+# They are about a user at a terminal.
+COMMAND_LINE_ONLY = frozenset(("detach_keys", "quiet", "sig_proxy"))
+
+
 class Result(NamedTuple):
     """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id.
 
@@ -206,7 +210,11 @@ class Runner:
         if isinstance(args, str):
             raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
         asked = dict[str, "Any"](options)
-        container_id = asked.pop("id", "")
+        for name in COMMAND_LINE_ONLY.intersection(asked):
+            raise InvalidArgument(f"{name} is an option of the command line only", hint="leave it out")
+        if isinstance(asked.get("security_opt"), str):
+            raise InvalidArgument(f"security_opt={asked['security_opt']!r} is not a list", hint="a list of words")
+        container_id = checked_name(asked.pop("id", ""))
         platform = asked.pop("platform", "")
         env = asked.pop("env", NOTHING)
         words = {name: words_of(name, asked.pop(name)) for name in OPTIONS.intersection(asked)}

@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from prun.errors import InvalidArgument
 from prun.rootfs.idmap import IdMaps, IdRange, host_id, read_ranges
+
+if TYPE_CHECKING:
+    from prun.types import Mount, RunRequest
 
 MARK = "PRUN_ROOTLESS"
 SUBORDINATE = ("/etc/subuid", "/etc/subgid")
@@ -29,7 +34,8 @@ _APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 def is_rootless() -> bool:
     """Tell whether this process is root of a user namespace that ``enter`` made, its own or an ancestor's."""
-    return MARK in os.environ and sys.platform == "linux" and os.geteuid() == 0 and not _is_initial()
+    marked = is_number(os.environ.get(MARK, ""))
+    return marked and sys.platform == "linux" and os.geteuid() == 0 and not _is_initial()
 
 
 def why_not() -> tuple[str, str]:
@@ -100,6 +106,39 @@ def lacks_ids(uid: int, gid: int) -> str:
         return ""
     remedy = subordinate_problem(int(os.environ[MARK]))[1]
     return remedy or f"a larger range in {' and '.join(SUBORDINATE)}, or sudo"
+
+
+def locked_options(path: str) -> tuple[str, ...]:
+    """Return what the mount of ``path`` forbids, in mount options; nothing where there is no such path.
+
+    In a user namespace a bind mount must go on forbidding it: who changes other options has to say these, too.
+    crun does so by itself, runc 1.1 does not.  See mount_namespaces(7), "Restrictions on mount namespaces".
+    """
+    try:
+        flags = os.statvfs(path).f_flag
+    except OSError:
+        return ()
+    words = {"nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
+    return tuple(word for word, flag in words.items() if flags & flag)
+
+
+def allowed(mount: Mount, request: RunRequest) -> Mount:
+    """Return a bind mount with the options that it must have in a user namespace (``locked_options``).
+
+    Raises:
+        InvalidArgument: it says the opposite of one.
+    """
+    if mount.type != "bind" or not (MARK in os.environ or request.uid_map or "user" in request.namespaces):
+        return mount
+    locked = locked_options(mount.source)
+    for option in locked:
+        if option.removeprefix("no") in mount.options:
+            raise InvalidArgument(
+                f"mount of {mount.source}: {option.removeprefix('no')} cannot be had in a user namespace:"
+                f" the file system that it is on is mounted {option}",
+                hint="leave it out, or mount something else",
+            )
+    return mount._replace(options=tuple(dict.fromkeys((*mount.options, *locked))))
 
 
 def _with_root(own: int, ranges: list[tuple[int, int]]) -> tuple[IdRange, ...]:

@@ -79,3 +79,9 @@ def test_the_public_names_are_those_promised() -> None:
     }  # fmt: skip
     with pytest.raises(AttributeError):
         _ = prun.nope
+
+
+def test_an_id_is_checked_also_beside_a_name() -> None:
+    """It becomes the name of directories."""
+    with pytest.raises(InvalidArgument, match="not usable"):
+        prun.Runner(runtime="fake").request("scratch", id="../../etc", name="ok")

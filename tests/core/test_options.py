@@ -69,7 +69,18 @@ def test_words_and_numbers_of_the_library_are_those_of_the_command_line(tmp_path
     assert (request.timeout_s, request.init) == (2.5, True)
 
 
-@pytest.mark.parametrize("options", [{"volume": "/a:/b"}, {"init": "yes"}, {"memory": object()}, {"dns": [1]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quiet": True},
+        {"sig_proxy": False},
+        {"security_opt": "x"},
+        {"volume": "/a:/b"},
+        {"init": "yes"},
+        {"memory": object()},
+        {"dns": [1]},
+    ],
+)
 def test_a_value_of_the_wrong_kind_is_refused_by_name(options: dict[str, object], tmp_path: Path) -> None:
     runner = Runner(runtime="fake", root=str(tmp_path), state=str(tmp_path))
     with pytest.raises(InvalidArgument, match=next(iter(options))):

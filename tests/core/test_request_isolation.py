@@ -233,3 +233,10 @@ def test_a_umask_is_octal(word: str, expected: int) -> None:
 def test_a_umask_of_another_form_is_refused(word: str) -> None:
     with pytest.raises(InvalidArgument, match="--umask"):
         parsed(umask=word)
+
+
+@pytest.mark.parametrize("word", ["a 1:3 rwm", "a *:3 r", "c 4294967295:3 r", "c 1:4294967295 r"])
+def test_a_rule_that_the_kernel_would_take_for_more_devices_is_refused(word: str) -> None:
+    with pytest.raises(InvalidArgument):
+        isolation.device_rule(word)
+    assert isolation.device_rule("a *:* rwm") == ("a", None, None, "rwm")

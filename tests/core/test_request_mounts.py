@@ -292,3 +292,14 @@ def test_a_quoted_path_comes_back_as_it_went(names: list[str]) -> None:
 )  # fmt: skip
 def test_a_flag_that_is_false_says_the_opposite(word: str, expected: str) -> None:
     assert expected in fields_of({"mount": (f"type=volume,src=vol,dst=/d,{word}",)})["volumes"][0].options  # type: ignore[index]
+
+
+@pytest.mark.parametrize("word", ["uid=4294967295", "gid=9999999999", "mpol=bogus", "mpol=bind", "mpol=local:1"])
+def test_a_tmpfs_option_that_no_kernel_takes_is_refused(word: str) -> None:
+    with pytest.raises(InvalidArgument):
+        parse_tmpfs(f"/a:{word}")
+
+
+@pytest.mark.parametrize("word", ["uid=4294967294", "mpol=default", "mpol=bind=static:0-1", "mpol=prefer:0"])
+def test_a_tmpfs_option_that_the_kernel_takes_is_kept(word: str) -> None:
+    assert word in parse_tmpfs(f"/a:{word}").options

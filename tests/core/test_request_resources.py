@@ -282,3 +282,13 @@ def test_a_relative_cgroup_parent_starts_at_the_root(word: str, path: str) -> No
 def test_a_cgroup_parent_of_systemd_or_with_dots_is_refused(word: str) -> None:
     with pytest.raises(InvalidArgument, match="--cgroup-parent"):
         cgroup_parent(word)
+
+
+@pytest.mark.parametrize(
+    ("option", "most", "over"),
+    [("memory", "4095p", "4096p"), ("pids_limit", "4194304", "4194305"), ("cpu_quota", str(2**44 - 1), str(2**44))],
+)
+def test_more_than_the_kernel_counts_is_refused(option: str, most: str, over: str) -> None:
+    assert resources(**{option: most})
+    with pytest.raises(InvalidArgument, match=f"--{option.replace('_', '-')}"):
+        resources(**{option: over})

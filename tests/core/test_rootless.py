@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prun import rootless, state
-from prun.errors import FailedPrecondition
+from prun.errors import FailedPrecondition, InvalidArgument
 from prun.pipeline import usable_runtime
 from prun.plugins import Hooks
 from prun.rootless import subordinate_ranges, user_maps
-from prun.types import Platform, RunRequest, RuntimeInfo
+from prun.types import Mount, Platform, RunRequest, RuntimeInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,3 +132,65 @@ def test_others_may_go_through_the_state_directory_and_not_look(tmp_path: Path) 
         tmp_path.chmod(mode)
         state.make_private(str(tmp_path), passable=passable)
         assert tmp_path.stat().st_mode & 0o777 == left
+
+
+def test_a_kernel_that_makes_no_user_namespace_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With subordinate ids a process waits for the namespace, to map them: it must end when there will be none."""
+    from prun.cli import namespace
+    from prun.rootfs.idmap import IdMaps, IdRange
+
+    def refuse(flags: int) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(namespace.syscalls, "unshare", refuse)
+    signal.alarm(10)
+    try:
+        with pytest.raises(PermissionError):
+            namespace._make(IdMaps(*((IdRange(0, 1000, 1), IdRange(1, 100000, 10)),) * 2))
+    finally:
+        signal.alarm(0)
+
+
+def test_a_half_written_list_of_members_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    from prun.cli.namespace import _members
+
+    own = state.start_time(os.getpid())
+    (tmp_path / "userns").write_text(f"{os.getpid()} {own}\n123\nx y\n99")
+    with _members(str(tmp_path)) as members:
+        assert members == [os.getpid()]
+
+
+@pytest.mark.parametrize("mark", ["", "me", "-1"])
+def test_a_mark_that_is_no_uid_is_not_ours(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(rootless.MARK, mark)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(rootless, "_is_initial", lambda: False)
+    assert not rootless.is_rootless()
+    monkeypatch.setenv(rootless.MARK, "1000")
+    assert rootless.is_rootless()
+
+
+@pytest.mark.parametrize(
+    ("flags", "options", "expected"),
+    [
+        (0, ("rbind", "ro"), ("rbind", "ro")),
+        (os.ST_NOSUID | os.ST_NODEV, ("rbind", "ro"), ("rbind", "ro", "nosuid", "nodev")),
+        (os.ST_NOSUID, ("rbind", "nosuid"), ("rbind", "nosuid")),
+        (os.ST_NOEXEC, ("rbind", "exec"), None),
+    ],
+)
+def test_a_bind_mount_in_a_user_namespace_keeps_what_its_source_forbids(
+    monkeypatch: pytest.MonkeyPatch, flags: int, options: tuple[str, ...], expected: tuple[str, ...] | None
+) -> None:
+    class Found:
+        f_flag = flags
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Found)
+    mount = Mount("/x", "bind", "/source", options)
+    assert rootless.allowed(mount, RunRequest("x")) == mount
+    request = RunRequest("x", uid_map=("0:100000:65536",))
+    if expected is None:
+        with pytest.raises(InvalidArgument, match="exec cannot be had"):
+            rootless.allowed(mount, request)
+    else:
+        assert rootless.allowed(mount, request).options == expected

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from prun import userns
 from prun.errors import FailedPrecondition, InvalidArgument
-from prun.rootfs.idmap import IdMaps, IdRange, host_id, map_lines, read_ranges
+from prun.rootfs.idmap import IdMaps, IdRange, _child, host_id, map_lines, read_ranges
 from prun.rootless import MAX_ID
 from prun.types import RunRequest
 
@@ -169,3 +170,20 @@ def test_a_request_of_none_has_none() -> None:
 def test_a_map_is_read_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "uid_map").write_text(map_lines(ORDINARY.uids))
     assert read_ranges(str(tmp_path / "uid_map")) == ORDINARY.uids
+
+
+def test_a_signal_does_not_make_the_other_process_undo_what_is_ours() -> None:
+    """Ctrl-C reaches both, and our handlers raise."""
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    undone = []
+    try:
+        with _child(interrupt) as pid:
+            os.kill(pid, signal.SIGTERM)
+    finally:
+        undone.append(os.getpid())  # in the child too, if it came so far
+    assert undone == [os.getpid()]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -146,12 +146,13 @@ def test_the_pid_file_names_the_containers_process(prun: Prun, tmp_path: Path, t
     ("words", "out", "err"),
     [
         ([], "out\n", "err\n"), (["-a", "stdout"], "out\n", ""), (["-a", "STDERR"], "", "err\n"),
-        (["-a", "stdin"], "", ""), (["-i", "-a", "stdout"], "inout\n", ""), (["-i", "-a", "stdin"], "", ""),
+        (["-a", "stdin"], "ID\n", ""), (["-i", "-a", "stdout"], "inout\n", ""), (["-i", "-a", "stdin"], "ID\n", ""),
         (["-a", "stdout", "-a", "stderr"], "out\n", "err\n"),
     ],
 )  # fmt: skip
 def test_what_is_not_attached_goes_nowhere(prun: Prun, words: list[str], out: str, err: str) -> None:
-    done = prun("run", "--rm", *words, "busybox", "sh", "-c", "cat; echo out; echo err >&2; exit 5", stdin=b"in")
+    script = "cat; echo out; echo err >&2; exit 5"
+    done = prun("run", "--rm", "--id", "ID", *words, "busybox", "sh", "-c", script, stdin=b"in")
     assert (done.returncode, done.stdout, done.stderr) == (5, out, err)
 
 

@@ -140,8 +140,13 @@ def test_the_images_files_belong_to_root(prun: Prun, privileged: list[str], user
 
 def test_a_shared_mount_leaves_none_behind(prun: Prun, tmp_path: Path) -> None:
     """030.98; the fixture looks for stray mounts."""
-    for options in ([], ["--uidmap=0:1000:10000"]):
-        assert shown(prun, *options, "-v", f"{tmp_path}:/shared:shared", "busybox", "true") == ""
+    for words in (["--bind", str(tmp_path)], ["--make-shared"]):
+        subprocess.run(["mount", *words, str(tmp_path)], check=True)
+    try:
+        for options in ([], ["--uidmap=0:1000:10000"]):
+            assert shown(prun, *options, "-v", f"{tmp_path}:/shared:shared", "busybox", "true") == ""
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_nomap_is_for_ordinary_users(prun: Prun) -> None:

@@ -157,6 +157,22 @@ def test_a_setuid_program_gives_the_container_s_root_and_never_the_machine_s(use
         process.communicate()
 
 
+def test_a_mount_may_allow_no_more_than_what_it_shows(user: SecondUser, tmp_path: Path) -> None:
+    """A nosuid or nodev file system, as /tmp often is: a read-only remount has to say so (mount_namespaces(7))."""
+    place = user.home.parent / "tmpfs"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "none", str(place)], check=True)
+    try:
+        place.chmod(0o777)
+        options = run(user, "-v", f"{place}:/s:ro", "grep ' /s ' /proc/mounts").split()[3].split(",")
+        assert {"ro", "nosuid", "nodev", "noexec"} <= set(options)
+        done = user.prun("run", "--rm", "-v", f"{place}:/s:exec", "busybox", "true")
+        assert done.returncode == 125
+        assert "exec cannot be had in a user namespace" in done.stderr
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 # Layers
 
 

@@ -220,3 +220,14 @@ def test_what_makes_no_sense_is_refused_with_the_reason(prun: Prun, words: tuple
     done = prun("run", "--rm", *words, "busybox", "true")
     assert done.returncode == 125
     assert reason in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-u", "1234"), ("-t",)])
+def test_the_machines_null_device_stays_roots(
+    attack: Attack, owned: str, binary: str, options: tuple[str, ...]
+) -> None:
+    """crun 1.8.1 gives its standard streams to the container's user."""
+    done = attack.run(binary, *MAP, *options, owned, "true")
+    assert done.returncode == 0, done.stderr
+    found = os.stat("/dev/null")
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 0, 0o666)

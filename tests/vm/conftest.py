@@ -1,4 +1,4 @@
-"""The tests in ``guest/`` are collected here and run in a guest, one boot for all of them: see ``machine.py``.
+"""The tests in ``guest/`` are collected here and run in guests side by side: see ``machine.py``.
 
 They are selected, named and reported as any others: the guest's pytest writes its reports into a file, and this one
 reads them as its own.  A test without a report has failed, and says what the guest said.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ from vm.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
+
+    # The reports of each test, and what the guest said.
+    Answer = tuple[dict[str, list[pytest.TestReport]], str]
 
 GUEST_TESTS = Path(__file__).parent / "guest"
 REPORTS = "PRUN_TESTS_REPORTS"  # set in the guest: the file that its reports go to
@@ -56,18 +61,18 @@ class Guest:
 
 
 class Host:
-    """Boots the guest for the first of its tests, and reports each test as the guest did."""
+    """Boots the guests for the first of their tests, and reports each test as its guest did."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._answer = cache(self._run)
+        self._answers = cache(self._start)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
         if not _is_of_guest(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        answer, said = self._answer(item.session)
+        answer, said = self._answers(item.session)[_guest_of(item)].result()
         reports = answer.get(item.nodeid, [])
         if not any(report.when == "teardown" for report in reports):
             text = f"the guest did not come to the end of this test: {said}"
@@ -77,11 +82,18 @@ class Host:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _run(self, session: pytest.Session) -> tuple[dict[str, list[pytest.TestReport]], str]:
-        """Run all that were selected; return the reports of each test, and what the guest said."""
+    def _start(self, session: pytest.Session) -> dict[str, Future[Answer]]:
+        """Run all that were selected, in guests side by side: each keeps one processor busy."""
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]
-        exchange = factory.mktemp("exchange")
-        tests = [item.nodeid for item in session.items if _is_of_guest(item)]
+        tests: dict[str, list[str]] = {}
+        for item in filter(_is_of_guest, session.items):
+            tests.setdefault(_guest_of(item), []).append(item.nodeid)
+        with ThreadPoolExecutor() as pool:
+            return {
+                name: pool.submit(self._run, factory.mktemp("exchange"), selected) for name, selected in tests.items()
+            }
+
+    def _run(self, exchange: Path, tests: list[str]) -> Answer:
         words = ["env", f"{REPORTS}=/run/exchange/reports", sys.executable, "-m", "pytest",
                  "-p", "no:cacheprovider", "--basetemp=/run/tmp/pytest", "-o", "timeout=120", *tests]  # fmt: skip
         try:
@@ -95,6 +107,14 @@ class Host:
             report = load(config=self._config, data=json.loads(line))
             reports.setdefault(report.nodeid, []).append(report)
         return reports, said
+
+
+def _guest_of(item: pytest.Item) -> str:
+    """Return which guest a test goes to: one for each OCI runtime, one for the ordinary user, made in half a minute."""
+    assert isinstance(item, pytest.Function)
+    if "user" in item.fixturenames:
+        return "user"
+    return str(item.callspec.params.get("binary", "crun")) if hasattr(item, "callspec") else "crun"
 
 
 def _is_of_guest(item: pytest.Item) -> bool:

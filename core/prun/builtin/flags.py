@@ -86,6 +86,10 @@ def prun_mounts(request: RunRequest) -> list[Mount]:
         for mount in request.volumes
         if mount.type in ("bind", "tmpfs")
     ]
+    if "PRUN_ROOTLESS" in os.environ or request.uid_map or "user" in request.namespaces:
+        from prun.rootless import allowed
+
+        wanted = [allowed(mount, request) for mount in wanted]
     return [*wanted, *request.mounts]
 
 

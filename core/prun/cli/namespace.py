@@ -72,7 +72,7 @@ def _members(state: str) -> Iterator[list[int]]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(fd, "r+", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        lines = [line.split() for line in file]
+        lines = [words for words in map(str.split, file) if len(words) == 2 and all(map(is_number, words))]
         known = [int(pid) for pid, start in lines if start_time(int(pid)) == int(start)]
         bundles = glob.glob(os.path.join(glob.escape(state), "bundles", "*", "pid"))
         members = [*known, *(pid for pid in map(_pid_in, bundles) if pid)]
@@ -141,6 +141,7 @@ def _make(maps: IdMaps) -> None:
     said, saying = os.pipe()
     helper = os.fork()
     if helper == 0:
+        os.close(ready)  # else it would wait for itself where we fail
         _map_parent(maps, waits, saying)
     os.close(waits)
     os.close(saying)

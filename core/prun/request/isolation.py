@@ -96,8 +96,10 @@ def device_rule(word: str) -> tuple[str, int | None, int | None, str]:
             f"--device-cgroup-rule {word!r} is no rule", hint="TYPE MAJOR:MINOR ACCESS, as in 'c 1:3 rwm' or 'b 8:* r'"
         )
     major, minor = (None if number == "*" else int(number) for number in parts.group(2, 3))
-    if max(major or 0, minor or 0) >= 2**32:
+    if max(major or 0, minor or 0) >= 2**32 - 1:  # which is the kernel's word for any
         raise InvalidArgument(f"--device-cgroup-rule {word!r}: a device number has 32 bits")
+    if parts[1] == "a" and (major, minor) != (None, None):  # the kernel takes that for all devices
+        raise InvalidArgument(f"--device-cgroup-rule {word!r}: type a is for *:* only", hint="c or b")
     return parts[1], major, minor, parts[4]
 
 

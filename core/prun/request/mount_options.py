@@ -53,8 +53,9 @@ _TMPFS_VALUES = {
     "mode": r"[0-7]{1,4}",
     "uid": r"\d{1,10}",
     "gid": r"\d{1,10}",
-    "mpol": r"[a-z]+(=[a-z]+)?(:[\d,-]+)?",
+    "mpol": r"(default|local|prefer(=(static|relative))?:\d+|(bind|interleave)(=(static|relative))?:[\d,-]+)",
 }
+_MAX_ID = 2**32 - 2
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")  # docker's
 # What docker or podman know and prun does not do; anything else is no option at all.
 NOT_DONE = {
@@ -115,6 +116,8 @@ def tmpfs_options(what: str, words: Iterable[str]) -> tuple[str, ...]:
         if equals and name in _TMPFS_VALUES:
             if not re.fullmatch(_TMPFS_VALUES[name], value, re.IGNORECASE | re.ASCII):
                 raise InvalidArgument(f"{what}: {name}={value!r} is not usable", hint="see tmpfs(5)")
+            if name in ("uid", "gid") and int(value) > _MAX_ID:
+                raise InvalidArgument(f"{what}: {name}={value} is no id", hint=f"0 to {_MAX_ID}")
             found[name] = word  # the last one counts, as in the kernel
             continue
         if word not in _TMPFS_GROUP_OF:

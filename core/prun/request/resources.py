@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from prun.request import Asked
 
 MIN_MEMORY_BYTES = 6 << 20  # docker's; an OCI runtime needs that much to start anything
+MAX_MEMORY_BYTES = 2**62 - 1  # as much swap as memory is given with it, and the sum has 63 bits
 MIN_QUOTA_US = 1000
+MAX_QUOTA_US = 2**44 - 1  # the kernel's, max_cfs_runtime
+MAX_PIDS = 2**22  # PID_MAX_LIMIT
 UNLIMITED = 2**64 - 1  # RLIM_INFINITY
 # docker's names (go-units), with the numbers of Linux's asm-generic/resource.h: Python does not know RLIMIT_LOCKS.
 ULIMITS = {
@@ -89,6 +92,8 @@ def fields(asked: Asked) -> dict[str, object]:
 
 def _memory(asked: Asked) -> dict[str, object]:
     memory, reservation = _size(asked, "memory"), _size(asked, "memory_reservation")
+    if max(memory, reservation) > MAX_MEMORY_BYTES:
+        raise InvalidArgument("--memory and --memory-reservation are more than can be counted", hint="less than 4096p")
     swap = -1 if one(asked, "memory_swap") == "-1" else _size(asked, "memory_swap")
     for option, size in (("--memory", memory), ("--memory-reservation", reservation)):
         if 0 < size < MIN_MEMORY_BYTES:
@@ -116,7 +121,7 @@ def _memory(asked: Asked) -> dict[str, object]:
 
 def _cpu(asked: Asked) -> dict[str, object]:
     cpus, shares = one(asked, "cpus"), _number(asked, "cpu_shares", 0, CPU_SHARES[1])
-    quota, period = _number(asked, "cpu_quota", -1), _number(asked, "cpu_period", 0, CPU_PERIODS_US[1])
+    quota, period = _number(asked, "cpu_quota", -1, MAX_QUOTA_US), _number(asked, "cpu_period", 0, CPU_PERIODS_US[1])
     if cpus and not re.fullmatch(r"\d{1,6}(\.\d{1,20})?|\.\d{1,20}", cpus, re.ASCII):
         raise InvalidArgument(f"--cpus {cpus!r} is not a number of CPUs", hint="as in 2 or 0.5")
     number = float(cpus or 0)
@@ -152,7 +157,7 @@ def _cpuset(asked: Asked, option: str) -> str:
 def _pids(asked: Asked) -> dict[str, object]:
     # docker: 0 and -1 both say that there shall be no limit.
     given = one(asked, "pids_limit")
-    return {"pids_limit": (_number(asked, "pids_limit", -1, 2**31 - 1) or -1) if given else 0}
+    return {"pids_limit": (_number(asked, "pids_limit", -1, MAX_PIDS) or -1) if given else 0}
 
 
 def _block_io(asked: Asked) -> dict[str, object]:

@@ -91,7 +91,7 @@ def _copy_file(source: int, target: int, name: str, path: str, found: os.stat_re
     if found.st_nlink > 1:
         first = copy.links.setdefault((found.st_dev, found.st_ino), path)
         if first != path:
-            os.link(first, name, src_dir_fd=copy.root_fd, dst_dir_fd=target, follow_symlinks=False)
+            _link(copy.root_fd, first, target, name)
             return
     if stat.S_ISREG(found.st_mode):
         _copy_regular(source, target, name, found.st_size, copy.owner(found, path))
@@ -104,6 +104,19 @@ def _copy_file(source: int, target: int, name: str, path: str, found: os.stat_re
     if not stat.S_ISLNK(found.st_mode):
         set_mode(target, os.fsencode(name), stat.S_IMODE(found.st_mode))
     os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+
+def _link(root_fd: int, first: str, target: int, name: str) -> None:
+    """Link to what was copied before: a container that has the target mounted may have put links on the way there."""
+    from prun.rootfs.safepath import Root
+
+    directory, _, last = first.rpartition("/")
+    with Root(f"/proc/self/fd/{root_fd}") as root:
+        parent = root.open(directory)
+    try:
+        os.link(last, name, src_dir_fd=parent, dst_dir_fd=target, follow_symlinks=False)
+    finally:
+        os.close(parent)
 
 
 def _copy_regular(source: int, target: int, name: str, size_bytes: int, owner: tuple[int, int]) -> None:

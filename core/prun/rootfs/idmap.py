@@ -115,12 +115,19 @@ def idmapped_clone(path: str, namespace: int) -> int:
 
 @contextmanager
 def _child(work: Callable[[], None]) -> Iterator[int]:
-    """Do ``work`` in a process that then waits until the context ends; its pid."""
+    """Do ``work`` in a process that then waits until the context ends; its pid.
+
+    It gets no signals: our handlers raise, and what they would undo there is ours.
+    """
+    import signal
+
     ready, said = os.pipe()
     waits, ends = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
         _work_and_wait(work, said, waits, ends)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(said)
     os.close(waits)
     try:
@@ -141,5 +148,7 @@ def _work_and_wait(work: Callable[[], None], said: int, waits: int, ends: int) -
     except OSError as error:
         os.write(said, str(error.errno).encode())
     finally:
-        os.read(waits, 1)
-        os._exit(0)
+        try:
+            os.read(waits, 1)
+        finally:
+            os._exit(0)

@@ -106,6 +106,14 @@ class Root:
             os.close(handle)
         return FileStat(found.st_mode, found.st_uid, found.st_gid, found.st_size)
 
+    def file_above(self, path: str) -> str:
+        """Return what is no directory on the way to a ``path`` that does not exist, empty where one could be made."""
+        at = path.rstrip("/")
+        while at := at.rpartition("/")[0]:
+            if found := self.stat(at):
+                return "" if stat.S_ISDIR(found.mode) else at
+        return ""
+
     def _open_file(self, path: str) -> tuple[int, int]:
         """Open a regular file for reading; return its descriptor and its size."""
         handle = self._open(path)

@@ -23,7 +23,7 @@ _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2 = 428, 429, 430,
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _CLOEXEC = 1
-_MOUNT_SETATTR, _MOUNT_ATTR_IDMAP = 442, 0x00100000
+_MOUNT_SETATTR, _MOUNT_ATTR_IDMAP, _MOUNT_ATTR_RDONLY = 442, 0x00100000, 1
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH = 1, 0x1000
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -115,6 +115,14 @@ def map_mount(fd: int, namespace: int) -> None:
     from struct import pack
 
     attributes = pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    _syscall(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+
+
+def make_readonly(fd: int) -> None:
+    """Make the unattached mount ``fd`` read-only (mount_setattr(2))."""
+    from struct import pack
+
+    attributes = pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     _syscall(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH, attributes, len(attributes))
 
 

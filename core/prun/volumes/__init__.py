@@ -149,7 +149,7 @@ class Volumes:
                         done.append(f"half-made volume content {name}: removed")
             for name in sorted(os.listdir(self.path)):
                 row = self._metadata.volume(name)
-                if row is None and VOLUME_NAME.fullmatch(name):
+                if row is None and VOLUME_NAME.fullmatch(name) and os.path.isdir(self.mountpoint(name)):
                     self.create(VolumeRow(name, created_at=time.time()))
                     done.append(f"volume {name}, which the database did not know: found again")
                 elif row is not None and os.path.ismount(self.mountpoint(name)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 from prun.request.isolation import cdi_name, is_access
+from prun.rootless import is_rootless
 from prun.spec import with_env
 from prun.spec.linux import with_added_devices, with_added_groups, with_added_hooks
 from prun.types import Mount
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")  # the later has priority
 OPTION = "cdi-dir"
 FILE_LIMIT_BYTES = 4 << 20
+_NOBODY = 65534
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0")
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # Every key of the specification: one that is not known could be a restriction, so it makes the file unusable.
@@ -173,7 +175,8 @@ def _specs(directory: str, unusable: list[str]) -> Iterator[tuple[str, JsonObjec
 
 
 def _unsafe(info: os.stat_result) -> str:
-    if info.st_uid not in (0, os.geteuid()):
+    # The machine's root has no id in a user namespace of an ordinary user's.
+    if info.st_uid not in (0, os.geteuid(), *((_NOBODY,) if is_rootless() else ())):
         return f"belongs to uid {info.st_uid} and not to root"
     return "can be written by others than its owner" if info.st_mode & 0o022 else ""
 

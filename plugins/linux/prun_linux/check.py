@@ -8,6 +8,7 @@ Spec: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md
 from __future__ import annotations
 
 import os
+import re
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def check_spec(request: RunRequest, spec: Spec) -> list[Problem]:
     """Return every problem that any check finds."""
     checks = (_args, _cwd, _env, _capabilities, _rlimits, _oom_score, _hostname)
     problems = [problem for check in checks for problem in check(spec)]
-    problems += _limits(request, spec)
+    problems += [*_too_little(request, spec), *_limits(request, spec)]
     problems += _mounts(request, spec)
     if bool(spec.get("process", {}).get("terminal")) != request.terminal:
         problems.append(Problem("/process/terminal", "differs from the request, so the console would not fit", "-t"))
@@ -92,6 +93,21 @@ def _rlimits(spec: Spec) -> Iterator[Problem]:
         elif limit["type"] == "RLIMIT_NOFILE" and limit["hard"] > (most := _most_open_files()):
             remedy = f"at most {most}, or raise it: sysctl fs.nr_open"
             yield Problem(pointer, f"RLIMIT_NOFILE: hard {limit['hard']} is over this machine's fs.nr_open", remedy)
+
+
+def _too_little(request: RunRequest, spec: Spec) -> Iterator[Problem]:
+    """Find limits that the OCI runtime itself dies of: it has them when it starts the command (measured)."""
+    name, seccomp = _runtime_name(request), "seccomp" in spec.get("linux", {})
+    least = {"RLIMIT_NOFILE": 11 if seccomp else 8, "RLIMIT_CPU": 1}
+    if name == "crun":
+        least["RLIMIT_NOFILE"] = 32
+    if seccomp:
+        least |= {"RLIMIT_FSIZE": 1 << 16} if name == "crun" else {"RLIMIT_DATA": 64 << 20}
+    for index, limit in enumerate(spec.get("process", {}).get("rlimits", [])):
+        kind, soft = limit["type"], limit["soft"]
+        if soft < (needed := least.get(kind, 0)):
+            reason = f"--ulimit {kind[7:].lower()}={soft}: {name or 'the OCI runtime'} starts nothing with so little"
+            yield Problem(f"/process/rlimits/{index}", reason, f"at least {needed}")
 
 
 def _most_open_files() -> int:
@@ -170,14 +186,52 @@ def _mounts(request: RunRequest, spec: Spec) -> Iterator[Problem]:
             if _within(child, clean) and child != clean:
                 yield Problem(f"{pointer}/destination", f"{clean} hides {child}, which is mounted before it")
         seen.append(clean)
+        yield from _place_for(spec, index, clean)
         if _hides_proc(clean, mount):
             yield Problem(f"{pointer}/destination", f"the OCI runtimes mount nothing at {clean}", "choose another path")
         yield from _unprintable(f"{pointer}/destination", destination)
         yield from _mount_source(request, pointer, mount)
         yield from _propagation(pointer, mount)
-        if _is_flat_bind(mount) and _is_crun(request):
+        yield from _mapped_owner(spec, pointer, mount)
+        if _is_flat_bind(mount) and _runtime_name(request) == "crun":
             remedy = "leave out bind-recursive=disabled, or use runc: --opt binary=runc"
             yield Problem(f"{pointer}/options", f"crun mounts at {clean} what is mounted below the source, too", remedy)
+
+
+def _mapped_owner(spec: Spec, pointer: str, mount: MountEntry) -> Iterator[Problem]:
+    """Find a tmpfs that shall belong to an id which the container's user namespace has not."""
+    linux = spec.get("linux", {})
+    maps = {"uid": linux.get("uidMappings", []), "gid": linux.get("gidMappings", [])}
+    for option in mount.get("options", []) if mount.get("type") == "tmpfs" else ():
+        kind, _, number = option.partition("=")
+        if not maps.get(kind) or not number.isdigit():
+            continue
+        if not any(0 <= int(number) - each["containerID"] < each["size"] for each in maps[kind]):
+            yield Problem(f"{pointer}/options", f"{option} is not mapped in the user namespace", "map more ids")
+
+
+def _place_for(spec: Spec, index: int, path: str) -> Iterator[Problem]:
+    """Find mounts that no OCI runtime can make, and those that it cannot start a process with."""
+    pointer, mounts = f"/mounts/{index}/destination", spec.get("mounts", [])
+    source, options = mounts[index].get("source", ""), mounts[index].get("options", [])
+    binds = not {"bind", "rbind"}.isdisjoint(options)
+    if path == "/dev" and (("nodev" in options) if not binds else not os.path.exists(f"{source}/null")):
+        yield Problem(pointer, "a process needs /dev/null", "add dev to the options, or mount the host's /dev")
+    elif path == "/dev/ptmx" or (path == "/dev/null" and binds and os.path.isdir(source)):
+        yield Problem(pointer, f"the OCI runtimes have {path} for themselves", "choose another path")
+    above = [mount for mount in mounts[:index] if _within(path, mount.get("destination", "")) and path != "/"]
+    over = max(above, key=lambda mount: len(mount.get("destination", "")), default=None)
+    if over is None or over.get("destination") == path:
+        return
+    kernel = over.get("type") == "sysfs"
+    outer = "/sys" if kernel else over.get("source", "")
+    if not kernel and {"bind", "rbind"}.isdisjoint(over.get("options", [])):
+        return
+    here = outer + path.removeprefix(over.get("destination", ""))
+    if os.path.exists(outer) and not os.path.isdir(outer):
+        yield Problem(pointer, f"{over.get('destination')}, where it would be, is a file")
+    elif (kernel or "ro" in over.get("options", [])) and os.path.isdir(outer) and not os.path.lexists(here):
+        yield Problem(pointer, f"{over.get('destination')}, where it would be made, is read-only", "make it before")
 
 
 def _propagation(pointer: str, mount: MountEntry) -> Iterator[Problem]:
@@ -203,13 +257,14 @@ def _is_flat_bind(mount: MountEntry) -> bool:
     return "bind" in options and "rbind" not in options
 
 
-def _is_crun(request: RunRequest) -> bool:
+def _runtime_name(request: RunRequest) -> str:
+    """Return which OCI runtime it will be, empty where there is none, or not the one that was asked for."""
     from prun_linux.oci import find_binary
 
     try:
-        return os.path.basename(os.path.realpath(find_binary(request.options.get("binary", "")))) == "crun"
+        return os.path.basename(os.path.realpath(find_binary(request.options.get("binary", ""))))
     except PrunError:
-        return False
+        return ""
 
 
 def _hides_proc(path: str, mount: MountEntry) -> bool:
@@ -224,6 +279,8 @@ def _mount_source(request: RunRequest, pointer: str, mount: MountEntry) -> Itera
     yield from _unprintable(f"{pointer}/source", source)
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
         return
+    if re.match("/proc/(self|thread-self)/", source):
+        yield Problem(f"{pointer}/source", f"{source!r} is the OCI runtime's, when it mounts it", "/proc/PID/...")
     if not source.startswith("/"):
         yield Problem(f"{pointer}/source", f"{source!r} is not an absolute path")
     elif "\0" not in source and not os.path.exists(source) and not _will_be_made(request, source):

@@ -6,12 +6,14 @@ Spec: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md
 from __future__ import annotations
 
 import os
+import re
 import stat
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument, NotFound
 from prun.request.isolation import cdi_name, device_rule, host_device
+from prun.rootless import is_rootless
 from prun.spec.linux import with_added_devices
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ DEV = "/dev"
 # The container has its own of these, or they are no devices; docker leaves out the same.
 _NOT_OF_THE_HOST = ("pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev")
 _KERNEL = ("/proc", "/sys")
+# What the OCI runtimes make themselves, so that another device there would be left out without a word.
+_OWN = tuple(f"{DEV}/{name}" for name in ("console", "fd", "ptmx", "pts", "stderr", "stdin", "stdout"))
 _TYPES = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 
 
@@ -63,7 +67,7 @@ def nodes_at(host: str, container: str) -> Iterator[Device]:
         NotFound: there is nothing at ``host``.
     """
     target = "/" + normpath(container).lstrip("/")
-    if target in ("/", DEV) or any(target == path or target.startswith(f"{path}/") for path in _KERNEL):
+    if target in ("/", DEV) or any(target == path or target.startswith(f"{path}/") for path in (*_KERNEL, *_OWN)):
         raise InvalidArgument(f"device {host}: the container's {target!r} cannot be a device", hint="as in /dev/NAME")
     path = os.path.realpath(host)
     try:
@@ -83,8 +87,14 @@ def nodes_at(host: str, container: str) -> Iterator[Device]:
 
 
 def host_nodes() -> list[Device]:
-    """Return every device of the host's ``/dev``, but those that a container has of its own."""
-    return [node for path in walk(DEV) if (node := node_of(path, path))]
+    """Return every device of the host's ``/dev``, but those that a container has of its own.
+
+    Without root, the machine's terminals are left out too, as podman does: they are somebody else's.
+    """
+    nodes = [node for path in walk(DEV) if (node := node_of(path, path))]
+    if not is_rootless():
+        return nodes
+    return [node for node in nodes if not re.fullmatch("/dev/tty[0-9]+", node["path"])]
 
 
 def walk(directory: str) -> Iterator[str]:

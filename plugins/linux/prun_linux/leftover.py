@@ -91,8 +91,9 @@ def _cgroups_path(container: Container) -> str:
             path = str(json.load(file)["linux"]["cgroupsPath"])
     except (OSError, ValueError, LookupError, TypeError):  # gone already, or not yet written to its end
         path = ""
-    # Whatever is there gets killed: it must be this container's.
-    known = path.startswith("/") and path.endswith(f"/{container.id}") and ".." not in path.split("/")
+    # Whatever is there gets killed: it must be this container's.  "prun-" is in a cgroup delegated to the user.
+    names = (f"/{container.id}", f"/prun-{container.id}")
+    known = path.startswith("/") and path.endswith(names) and ".." not in path.split("/")
     return path if known else f"{CGROUP_PARENT}/{container.id}"
 
 

@@ -178,17 +178,21 @@ def _parent(spec: Spec, asked: list[str], mount: str) -> Iterator[Problem]:
                 return
     if cgroups.mode(mount) != "v2":
         return
+    wanted = {place: {"blkio": "io"}.get(LIMITS[place].controller, LIMITS[place].controller) for place in asked}
     for path in _ancestors(mount, parent):
-        handed = cgroups.words_of(f"{path}/cgroup.subtree_control")
-        wanted = {"io" if name == "blkio" else name for name in (LIMITS[place].controller for place in asked)}
+        control = f"{path}/cgroup.subtree_control"
+        handed = cgroups.words_of(control)
+        lacking = {place: name for place, name in wanted.items() if name not in handed}
+        names = ", ".join(sorted(set(lacking.values())))
         # cgroup-v2.rst, "No Internal Process Constraint"; the root alone is exempt, and has no cgroup.type.
-        busy = os.path.exists(f"{path}/cgroup.type") and cgroups.words_of(f"{path}/cgroup.procs")
-        if busy and (lacking := sorted(wanted.difference(handed))):
-            yield Problem(
-                "/linux/cgroupsPath",
-                f"cgroup {path} has processes, so that it cannot hand down {', '.join(lacking)}",
-                "choose another --cgroup-parent",
-            )
+        if lacking and os.path.exists(f"{path}/cgroup.type") and cgroups.words_of(f"{path}/cgroup.procs"):
+            reason, remedy = f"has processes, so that it cannot hand down {names}", "choose another --cgroup-parent"
+            yield Problem("/linux/cgroupsPath", f"cgroup {path} {reason}", remedy)
+        elif lacking and os.path.exists(control) and not os.access(control, os.W_OK):  # above what was delegated
+            options = ", ".join(LIMITS[place].option for place in lacking)
+            reason = f"cgroup {path} does not hand down {names}, and you may not change that"
+            yield Problem("/linux/cgroupsPath", f"{options}: {reason}", "leave it out, or see Delegate= of systemd")
+            return
 
 
 def _ancestors(root: str, path: str) -> list[str]:

@@ -32,7 +32,7 @@ def check_places(spec: Spec, path: str, root: Root) -> list[str]:
 
     Raises:
         FailedPrecondition: a place is below /proc, /sys or /dev, or is the root itself, and the spec does not say so;
-            or the working directory is there and is no directory.
+            or the working directory is there and is no directory; or a device's place is taken.
     """
     mounted: list[str] = []
     for mount in spec.get("mounts", []):
@@ -43,7 +43,23 @@ def check_places(spec: Spec, path: str, root: Root) -> list[str]:
     cwd = _checked(path, "working directory", spec.get("process", {}).get("cwd", "/"), mounted)
     if not is_below(cwd, mounted) and (found := root.stat(cwd)) and not stat.S_ISDIR(found.mode):
         raise FailedPrecondition(f"working directory {cwd!r} is no directory", hint="choose another with -w")
+    if not is_below(cwd, mounted) and (file := root.file_above(cwd)):
+        raise FailedPrecondition(f"working directory {cwd!r}: {file} is no directory", hint="choose another with -w")
+    _check_devices(spec, path, root, mounted)
     return mounted
+
+
+def _check_devices(spec: Spec, path: str, root: Root, mounted: list[str]) -> None:
+    """Refuse devices where the image has something: the OCI runtimes leave that as it is, and say nothing."""
+    for device in spec.get("linux", {}).get("devices", []):
+        where = _checked(path, "device", device["path"], mounted)
+        if is_below(where, mounted):
+            continue
+        if (found := root.stat(where)) or root.file_above(where):
+            kind = "a directory" if found and stat.S_ISDIR(found.mode) else "a file"
+            raise FailedPrecondition(
+                f"device {device['path']}: the image has {kind} there", hint="choose another path in the container"
+            )
 
 
 def place(path: str, name: str, mounted: Iterable[str]) -> str:

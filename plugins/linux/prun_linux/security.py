@@ -37,9 +37,10 @@ APPARMOR = "/sys/kernel/security/apparmor/profiles"
 _TRUE, _FALSE = ("", "1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 # proc(5), mount options; what docker and prun always set stays set.
 _PROC_OPTION = (
-    "hidepid=([0124]|off|noaccess|invisible|ptraceable)|gid=[0-9]{1,10}|subset=pid"
+    "hidepid=([0124]|off|noaccess|invisible|ptraceable)|gid=[0-9]{1,9}|subset=pid"
     "|r[ow]|nosuid|nodev|noexec|relatime|noatime"
 )
+_NEVER_MASKED = ("", "/proc", "/proc/self", "/proc/thread-self")
 _KNOWN = "no-new-privileges, seccomp=, apparmor=, mask=, unmask=, systempaths=unconfined, proc-opts=, label=disable"
 
 
@@ -175,6 +176,8 @@ def _paths(word: str, value: str) -> tuple[str, ...]:
     for path in paths:
         if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
             raise InvalidArgument(f"security option {word!r}: {path!r} is not an absolute path", hint="mask=/a:/b")
+        if word.startswith("mask") and path.rstrip("/") in _NEVER_MASKED:
+            raise InvalidArgument(f"security option {word!r}: no OCI runtime starts anything without {path}")
     return paths
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, PrunError
@@ -84,12 +85,22 @@ class Launch:
         """Call ``run`` or ``create`` for the bundle; only without a pty do our descriptors become the container's."""
         console = self.console
         passed = ["--preserve-fds", str(self.preserve_fds)] if self.preserve_fds else []
-        return self.runtime.spawn(
-            [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *passed, *words, self.id],
-            log=self.log,
-            stdio=None if console.socket else (console.stdin, console.stdout, console.stderr),
-            preserve_fds=self.preserve_fds,
-        )
+        with ExitStack() as stack:
+            streams = (console.stdin, console.stdout, console.stderr)
+            if console.socket:
+                null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                stack.callback(os.close, null)
+                streams = (null, null, null)
+            if self.runtime.name == "crun" and "uidMappings" in self.spec.get("linux", {}):
+                from prun_linux.streams import guarded
+
+                streams = stack.enter_context(guarded(streams))
+            return self.runtime.spawn(
+                [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *passed, *words, self.id],
+                log=self.log,
+                stdio=streams,
+                preserve_fds=self.preserve_fds,
+            )
 
     def pid(self) -> int | None:
         """Return the pid that the runtime has written, None before it has."""
@@ -133,6 +144,7 @@ class OneStepTask:
         self._error: PrunError | None = None
         self._early: list[int] = []
         self._killed = False
+        self._passed_on = 0
         self._tried = False
 
     @property
@@ -167,6 +179,7 @@ class OneStepTask:
         elif self._ended or (number in _NOT_FORWARDED and self._launch.runtime.kill(self._launch.id, number)):
             return
         elif number not in _NOT_FORWARDED or number == signal.SIGKILL:
+            self._passed_on = number
             send(self._pidfd, number)
 
     def delete(self) -> None:
@@ -199,6 +212,8 @@ class OneStepTask:
         elif words and (self._launch.pid() is None or words.startswith("exec ")):
             self._error = self._launch.failed(words)
             self._error.stage = "start"  # although ``wait`` is the first that can raise it
+        elif code > 0 and self._passed_on and self._launch.pid() is None:
+            self._status = ExitStatus(128 + self._passed_on)  # runc's Go exits 2 where it cannot end by the signal
         else:
             self._status = ExitStatus(128 - code if code < 0 else code)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prun import userns
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.rootfs.idmap import IdMaps, host_id, read_ranges
-from prun.rootless import MARK, is_rootless, restriction, subordinate_problem, why_not
+from prun.rootless import MARK, is_rootless, locked_options, restriction, subordinate_problem, why_not
 from prun.spec import with_env
 from prun.spec.linux import with_user
 from prun.types import Mount
@@ -88,16 +88,23 @@ def own_maps() -> IdMaps:
 def adapted(mounts: Iterable[Mount], request: RunRequest) -> list[Mount]:
     """Change the kernel's mounts to what root of a user namespace may mount.
 
-    A sysfs needs a network namespace of its own, an mqueue an IPC namespace, and devpts gid 5 to be there.
+    A sysfs needs a network namespace of its own, a proc a PID namespace, an mqueue an IPC namespace, and devpts gid 5
+    to be there; a bind mount may allow no more than the mount that it shows.
     """
     namespace = userns.found(request)
     maps = namespace.maps if namespace else own_maps()
     result = []
     for mount in mounts:
         new = mount
-        if mount.type == "sysfs" and request.network == "host":
+        if mount.type == "bind":  # of the bundle, say, which is below $XDG_RUNTIME_DIR: nosuid and nodev
+            new = mount._replace(options=tuple(dict.fromkeys((*mount.options, *locked_options(mount.source)))))
+        elif mount.type == "sysfs" and request.network == "host":
             new = mount._replace(type="bind", source="/sys", options=("rbind", "nosuid", "noexec", "nodev", "ro"))
+        elif mount.type == "proc" and request.namespaces.get("pid") == "host":
+            new = mount._replace(type="bind", source="/proc", options=("rbind", "nosuid", "noexec", "nodev"))
         elif mount.type == "mqueue" and request.namespaces.get("ipc") == "host":
+            if not os.path.isdir("/dev/mqueue"):
+                continue
             new = mount._replace(type="bind", source="/dev/mqueue", options=("rbind", "nosuid", "noexec", "nodev"))
         elif mount.type == "devpts" and host_id(maps.gids, DEVPTS_GID) is None:
             new = mount._replace(options=tuple(word for word in mount.options if word != f"gid={DEVPTS_GID}"))
@@ -116,6 +123,11 @@ def refuse_limits(request: RunRequest) -> None:
     """
     names = ["--cgroup-parent"] if request.cgroup_parent else []
     names += [f"--{field.replace('_', '-')}" for field in _limits(request)]
+    if request.device_rules:
+        raise FailedPrecondition(
+            "--device-cgroup-rule: without root there are no rules for devices, and no device nodes are made",
+            hint="leave it out, name the device with --device, or use sudo",
+        )
     user = f"user {os.environ[MARK]}"
     if names and not delegated_cgroup():
         raise FailedPrecondition(

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from unpacking import paths_below
 
-from prun.errors import InvalidArgument
+from prun.errors import InvalidArgument, NotFound
 from prun.rootfs.copytree import copy_tree
 from prun.rootfs.removal import remove_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.root
@@ -93,3 +94,31 @@ def test_a_tree_is_removed_and_no_link_in_it_followed(source: Path, tmp_path: Pa
     remove_tree(str(source))
     assert not source.exists()
     assert (tmp_path / "outside" / "marker").read_text() == "host"
+
+
+def test_a_link_put_into_the_copy_meanwhile_leads_no_hard_link_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that has the volume mounted changes a directory for a link to one of the host's."""
+    source, target, host = (tmp_path / name for name in ("from", "to", "host"))
+    for made in (source / "a", target, host):
+        made.mkdir(parents=True)
+    (source / "a" / "file").write_text("the image's")
+    os.link(source / "a" / "file", source / "b")
+    (host / "file").write_text("the host's")
+    # "b" comes last, when "a" has been swapped.
+    monkeypatch.setattr(os, "listdir", _swapping(os.listdir, target / "a", host))
+    with pytest.raises(NotFound):
+        copy_tree(str(source), str(target))
+    assert not (target / "b").exists()
+
+
+def _swapping(listdir: Callable[[int], list[str]], directory: Path, host: Path) -> Callable[[int], Iterator[str]]:
+    def swapped(path: int) -> Iterator[str]:
+        for name in sorted(listdir(path)):
+            if name == "b":
+                directory.rename(directory.with_name("moved"))
+                directory.symlink_to(host)
+            yield name
+
+    return swapped

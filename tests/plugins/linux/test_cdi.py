@@ -218,6 +218,15 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
         spec_of(tmp_path)
 
 
+@pytest.mark.root
+def test_the_machines_root_is_nobody_to_an_ordinary_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chown(written(tmp_path, described()), 65534, 0)
+    with pytest.raises(NotFound, match="belongs to uid 65534"):
+        spec_of(tmp_path)
+    monkeypatch.setattr(cdi, "is_rootless", lambda: True)
+    assert spec_of(tmp_path)
+
+
 def test_a_fifo_or_a_file_without_end_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cdi, "FILE_LIMIT_BYTES", 10)
     os.mkfifo(tmp_path / "f.json", 0o600)

@@ -94,9 +94,9 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 def test_a_limit_over_our_own_needs_the_privilege_to_raise_it(monkeypatch: pytest.MonkeyPatch) -> None:
     over = resource.getrlimit(resource.RLIMIT_NOFILE)[1] + 1
     monkeypatch.setattr(check, "may_raise_limits", lambda: False)
-    assert f"hard {over} is over this process's own {over - 1}" in problems(limit("RLIMIT_NOFILE", 1, over))[0]
+    assert f"hard {over} is over this process's own {over - 1}" in problems(limit("RLIMIT_NOFILE", 64, over))[0]
     monkeypatch.setattr(check, "may_raise_limits", lambda: True)
-    assert problems(limit("RLIMIT_NOFILE", 1, over)) == []
+    assert problems(limit("RLIMIT_NOFILE", 64, over)) == []
 
 
 def test_whether_limits_may_be_raised_is_as_the_kernel_sees_it() -> None:
@@ -122,8 +122,8 @@ def test_a_default_is_lowered_to_what_this_process_may_give(monkeypatch: pytest.
 def test_nobody_may_open_more_files_than_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     most = int(Path("/proc/sys/fs/nr_open").read_text())
     monkeypatch.setattr(check, "may_raise_limits", lambda: True)
-    assert "is over this machine's fs.nr_open" in problems(limit("RLIMIT_NOFILE", 1, most + 1))[0]
-    assert problems(limit("RLIMIT_NOFILE", 1, most)) == []
+    assert "is over this machine's fs.nr_open" in problems(limit("RLIMIT_NOFILE", 64, most + 1))[0]
+    assert problems(limit("RLIMIT_NOFILE", 64, most)) == []
 
 
 def test_an_oom_score_under_our_own_needs_the_privilege_to_lower_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,3 +141,74 @@ def test_all_problems_are_reported_together() -> None:
         spec["linux"].clear()
 
     assert len(problems(change)) == 3
+
+
+def limited(kind: str, soft: int, *, runtime: str, seccomp: bool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(check, "_runtime_name", lambda request: runtime)
+    limit = {"type": f"RLIMIT_{kind}", "soft": soft, "hard": soft}
+    return problems(
+        lambda spec: (spec["process"].update(rlimits=[limit]), spec["linux"].update({"seccomp": {}} if seccomp else {}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "runtime", "seccomp"),
+    [
+        ("NOFILE", 11, "runc", True),
+        ("NOFILE", 8, "runc", False),
+        ("NOFILE", 32, "crun", False),
+        ("CPU", 1, "runc", False),
+        ("FSIZE", 1 << 16, "crun", True),
+        ("FSIZE", 0, "crun", False),
+        ("FSIZE", 0, "runc", True),
+        ("DATA", 64 << 20, "runc", True),
+        ("DATA", 0, "runc", False),
+    ],
+)
+def test_a_limit_that_the_oci_runtime_dies_of_is_refused(
+    kind: str, least: int, runtime: str, seccomp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limited(kind, least, runtime=runtime, seccomp=seccomp, monkeypatch=monkeypatch) == []
+    if least:
+        found = limited(kind, least - 1, runtime=runtime, seccomp=seccomp, monkeypatch=monkeypatch)
+        assert len(found) == 1
+        assert f"--ulimit {kind.lower()}={least - 1}" in found[0]
+
+
+def bind(source: Path | str, destination: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": "bind", "source": str(source), "options": ["rbind", *options]}
+
+
+def test_a_mount_in_what_is_read_only_or_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    outer = bind(tmp_path, "/a", "ro")
+    assert problems(lambda s: s["mounts"].extend([outer, bind(tmp_path, "/a/there")])) == []
+    assert "read-only" in problems(lambda s: s["mounts"].extend([outer, bind(tmp_path, "/a/new")]))[0]
+    assert problems(lambda s: s["mounts"].extend([bind(tmp_path, "/a"), bind(tmp_path, "/a/new2")])) == []
+    inner = [bind(tmp_path / "file", "/a"), bind(tmp_path, "/a/b")]
+    assert "is a file" in problems(lambda s: s["mounts"].extend(inner))[0]
+    sysfs = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}
+    assert "read-only" in problems(lambda s: s["mounts"].extend([sysfs, bind(tmp_path, "/sys/nothing")]))[0]
+    assert problems(lambda s: s["mounts"].extend([sysfs, bind(tmp_path, "/sys/fs")])) == []
+
+
+def test_what_the_oci_runtimes_need_of_dev_stays(tmp_path: Path) -> None:
+    for mount in (bind(tmp_path, "/dev/null"), bind("/dev/null", "/dev/ptmx")):
+        assert "for themselves" in problems(lambda s, mount=mount: s["mounts"].append(mount))[0]
+    assert "/dev/null" in problems(lambda s: s["mounts"][1].update(options=["nodev"]))[0]
+    assert "/dev/null" in problems(lambda s: s["mounts"].__setitem__(1, bind(tmp_path, "/dev")))[0]
+    assert problems(lambda s: s["mounts"].__setitem__(1, bind("/dev", "/dev"))) == []
+
+
+def test_a_source_that_is_the_oci_runtimes_own_is_refused() -> None:
+    assert "OCI runtime's" in problems(lambda s: s["mounts"].append(bind("/proc/self/fd", "/a")))[0]
+
+
+def test_a_tmpfs_of_who_has_no_id_in_the_user_namespace_is_refused() -> None:
+    maps = {name: [{"containerID": 0, "hostID": 100000, "size": 10}] for name in ("uidMappings", "gidMappings")}
+    tmpfs = {"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["uid=9", "gid=10"]}
+    assert problems(lambda s: s["mounts"].append(tmpfs)) == []
+    found = problems(lambda s: (s["mounts"].append(tmpfs), s["linux"].update(maps)))
+    assert len(found) == 1
+    assert "gid=10" in found[0]

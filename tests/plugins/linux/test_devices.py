@@ -9,6 +9,7 @@ import pytest
 
 from prun.errors import InvalidArgument, NotFound
 from prun.types import RunRequest
+from prun_linux import devices
 
 from .conftest import make_spec
 
@@ -90,3 +91,18 @@ def test_a_privileged_container_has_every_device_of_the_host_but_those_it_makes_
 
 def test_the_default_container_has_no_device_of_the_host() -> None:
     assert "devices" not in linux_of()
+
+
+@pytest.mark.parametrize("where", ["/dev/pts/7", "/dev/ptmx", "/dev/console", "/dev/stdin", "/dev/fd", "/sys/x"])
+def test_a_device_where_the_oci_runtimes_put_something_else_is_refused(where: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be a device"):
+        linux_of(f"/dev/null:{where}")
+
+
+def test_without_root_the_machines_terminals_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"/dev/{name}" for name in ("null", "tty", "tty0", "tty63", "ttyS0")]
+    monkeypatch.setattr(devices, "walk", lambda directory: names)
+    monkeypatch.setattr(devices, "node_of", lambda host, container: {"path": container})
+    assert [node["path"] for node in devices.host_nodes()] == names
+    monkeypatch.setattr(devices, "is_rootless", lambda: True)
+    assert [node["path"] for node in devices.host_nodes()] == ["/dev/null", "/dev/tty", "/dev/ttyS0"]

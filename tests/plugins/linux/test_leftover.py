@@ -53,6 +53,8 @@ def test_a_container_whose_prun_was_killed_is_found_and_deleted(
         assert starter.stdout
         assert starter.stdout.readline() == b"started\n"
         time.sleep(delay_s)
+        if delay_s > 0.1:
+            until(lambda: os.path.exists(os.path.join(bundle, "pid")))
         starter.kill()
     if not bundle_stays and delay_s > 0.1:
         os.rename(bundle, bundle + "-gone")

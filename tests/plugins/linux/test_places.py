@@ -13,6 +13,8 @@ from prun_linux.places import check_places, place
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from prun.spec.document import Spec
+
 MOUNTED = ["/proc", "/dev", "/run"]
 
 
@@ -70,3 +72,26 @@ def test_places_that_lead_astray_are_refused(tree: Path, destination: str, cwd: 
             return
         with pytest.raises(FailedPrecondition, match=words):
             check_places({"process": {"cwd": cwd}, "mounts": mounts}, str(tree), root)  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("where", "what"), [("/bin/tool", "a file"), ("/usr", "a directory"), ("/bin/tool/x", "a file")]
+)
+def test_a_device_takes_the_place_of_nothing(tree: Path, where: str, what: str) -> None:
+    spec: Spec = {"linux": {"devices": [{"path": where, "type": "c", "major": 1, "minor": 3}]}}
+    with Root(str(tree)) as root, pytest.raises(FailedPrecondition, match=f"the image has {what} there"):
+        check_places(spec, str(tree), root)
+    spec["linux"]["devices"][0]["path"] = "/usr/null"
+    with Root(str(tree)) as root:
+        assert check_places(spec, str(tree), root) == []
+
+
+def test_a_device_is_not_led_below_proc(tree: Path) -> None:
+    spec: Spec = {"linux": {"devices": [{"path": "/self/null", "type": "c", "major": 1, "minor": 3}]}}
+    with Root(str(tree)) as root, pytest.raises(FailedPrecondition, match="is a link to '/proc/self/null'"):
+        check_places(spec, str(tree), root)
+
+
+def test_a_working_directory_below_a_file_is_refused(tree: Path) -> None:
+    with Root(str(tree)) as root, pytest.raises(FailedPrecondition, match="/bin/tool is no directory"):
+        check_places({"process": {"cwd": "/bin/tool/x"}}, str(tree), root)

@@ -376,6 +376,7 @@ def test_the_kernel_is_asked_whether_it_takes_a_value_and_the_host_keeps_its_own
     ("written", "expected"),
     [
         ('{"linux": {"cgroupsPath": "/mine/c1"}}', "/mine/c1"),
+        ('{"linux": {"cgroupsPath": "/user.slice/prun-c1"}}', "/user.slice/prun-c1"),
         ('{"linux": {"cgroupsPath": "/mine/c2"}}', "/prun/c1"),
         ('{"linux": {"cgroupsPath": "/a/../c1"}}', "/prun/c1"),
         ('{"linux": {"cgroupsPath": "mine/c1"}}', "/prun/c1"),

@@ -80,7 +80,7 @@ def test_forbidden_things_do_not_work(machine: Machine) -> None:
 def test_an_exit_before_wait_is_not_lost(machine: Machine, two_step: bool) -> None:
     with machine.task("sh", "-c", "exit 3", two_step=two_step) as task:
         task.start()
-        time.sleep(0.5)
+        until(lambda: task.wait(0) is not None)
         assert task.wait(0) == task.wait() == task.wait(1) == ExitStatus(3)
 
 
@@ -274,7 +274,7 @@ def test_a_command_that_cannot_be_executed_is_126(machine: Machine, command: str
 @both
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("/data/nosuch", CommandNotFound), ("/data/plain", CommandNotInvocable), ("nosuch", CommandNotFound)],
+    [("/data/nosuch", CommandNotFound), ("/data/plain", CommandNotInvocable)],
 )
 def test_a_command_below_a_mount_is_judged_by_the_runtimes_words(
     machine: Machine, tmp_path: Path, command: str, kind: type[PrunError], two_step: bool

@@ -58,14 +58,18 @@ def test_a_user_or_group_that_is_not_mapped_is_refused(user: dict[str, int]) -> 
 
 
 @pytest.mark.usefixtures("namespace")
-def test_mounts_are_those_that_root_of_a_namespace_may_mount() -> None:
-    request = RunRequest("c", network="host", namespaces={"ipc": "host"})
+def test_mounts_are_those_that_root_of_a_namespace_may_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = RunRequest("c", network="host", namespaces={"ipc": "host", "pid": "host"})
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    assert "/dev/mqueue" not in [mount.destination for mount in userns.adapted(DEFAULT_MOUNTS, request)]
+    monkeypatch.setattr(os.path, "isdir", lambda path: True)
     found = {mount.destination: mount for mount in userns.adapted(DEFAULT_MOUNTS, request)}
     assert (found["/sys"].type, found["/sys"].source) == ("bind", "/sys")
     assert "ro" in found["/sys"].options
+    assert (found["/proc"].type, found["/proc"].source) == ("bind", "/proc")
     assert (found["/dev/mqueue"].type, found["/dev/mqueue"].source) == ("bind", "/dev/mqueue")
     assert "gid=5" not in found["/dev/pts"].options
-    assert found["/proc"] in DEFAULT_MOUNTS
+    assert found["/run"] in DEFAULT_MOUNTS
 
 
 @pytest.mark.usefixtures("rootless")

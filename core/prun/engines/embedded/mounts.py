@@ -18,6 +18,7 @@ from prun.request.mount_options import read_only
 from prun.request.mounts import MountRequest, parse_volumes_from
 from prun.rootfs.failures import translated
 from prun.rootfs.safepath import Root
+from prun.rootless import allowed
 from prun.state import Store, is_root, snapshot_key
 from prun.types import Mount
 from prun.volumes import device
@@ -51,7 +52,8 @@ def mounts(request: RunRequest, image: Image) -> list[Mount]:
             rows = [planned.row for planned in plan(store, request, image)]
         else:
             rows = store.metadata.mounts(request.id)
-    return [Mount(row.destination, "bind", row.source, tuple(row.options)) for row in rows if row.type != "tmpfs"]
+    found = [Mount(row.destination, "bind", row.source, tuple(row.options)) for row in rows if row.type != "tmpfs"]
+    return [allowed(mount, request) for mount in found]
 
 
 def plan(store: Store, request: RunRequest, image: Image) -> list[Planned]:
@@ -109,7 +111,7 @@ def prepare(
             _prepare_image(store, planned, snapshot_key(request.id, number), stack, maps)
         elif planned.row.type == "bind" and planned.asked.create:
             _make_source(planned.row.source)
-        if not covered and planned.row.type != "tmpfs":
+        if not covered:
             _check_kinds(planned, root)
 
 
@@ -251,10 +253,15 @@ def _make_source(path: str) -> None:
 
 def _check_kinds(planned: Planned, root: Root) -> None:
     """Refuse what the runtime would: a file over a directory, a directory over a file."""
-    there = root.stat(planned.row.destination)
-    source = planned.row.source
-    if there is not None and stat.S_ISDIR(there.mode) != os.path.isdir(source):
-        kinds = ("a directory", "a file") if os.path.isdir(source) else ("a file", "a directory")
+    destination = planned.row.destination
+    there = root.stat(destination)
+    is_directory = planned.row.type == "tmpfs" or os.path.isdir(planned.row.source)
+    if there is None and (file := root.file_above(destination)):
+        raise InvalidArgument(
+            f"{planned.row.type} mount at {destination}: {file} is no directory", hint="choose another path"
+        )
+    if there is not None and stat.S_ISDIR(there.mode) != is_directory:
+        kinds = ("a directory", "a file") if is_directory else ("a file", "a directory")
         raise InvalidArgument(
             f"{planned.row.type} mount at {planned.row.destination}: {kinds[0]} cannot be mounted over {kinds[1]}",
             hint="choose another path in the container",

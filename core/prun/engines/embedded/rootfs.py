@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
 from prun.errors import FailedPrecondition
+from prun.rootfs.failures import failure
 from prun.rootfs.safepath import Root, real_directory_problems
 from prun.state import Store, is_root
 
@@ -95,6 +96,8 @@ def _link_mtab(root: Root) -> None:
         os.symlink("/proc/mounts", "mtab", dir_fd=etc)
     except FileExistsError:
         pass
+    except OSError as error:
+        raise failure("/etc/mtab cannot be made in the root file system", error) from error
     finally:
         os.close(etc)
 
