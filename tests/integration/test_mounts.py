@@ -98,6 +98,8 @@ def test_a_mount_over_one_of_ours_is_seen(attack: Attack, binary: str, host: Pat
 
 def test_who_mounts_dev_has_all_of_it(prun: Prun, tmp_path: Path) -> None:
     done = prun("spec", "-v", f"{tmp_path}:/dev", "busybox", "true")
+    assert "a process needs /dev/null" in done.stderr
+    done = prun("spec", "-v", "/dev:/dev", "busybox", "true")
     assert done.returncode == 0, done.stderr
     assert '"/dev/pts"' not in done.stdout
 
