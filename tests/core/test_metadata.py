@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied
-from prun.metadata import ContainerRow, ImageRow, Lease, Metadata
+from prun.metadata import VERSION, ContainerRow, ImageRow, Lease, Metadata, schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,3 +156,32 @@ def test_a_second_connection_of_one_process_keeps_the_locks_of_the_first(path: s
     with first.transaction():
         Metadata(path).close()
         assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9
+
+
+def test_the_schema_has_as_many_steps_as_its_version_says() -> None:
+    assert len(schema.MIGRATIONS) == VERSION
+
+
+def test_events_are_kept_in_order_and_the_oldest_make_room(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prun.metadata.EVENTS_KEPT", 10)
+    db = Metadata(path)
+    for number in range(1001):
+        db.add_event("container", "die", f"c{number}", {"exitCode": str(number)})
+    kept = db.events()
+    assert [row.actor for row in kept] == [f"c{number}" for number in range(990, 1001)]
+    assert db.events(kept[-2].id) == kept[-1:]
+    assert db.last_event("c1000", "die") == kept[-1]
+    assert db.last_event("c1000", "start") is None
+    assert db.last_event("c0", "die") is None
+
+
+def test_a_container_that_nobody_is_at_work_on_can_be_taken_once(path: str) -> None:
+    db = Metadata(path)
+    made = row("a" * 64)
+    db.add_container(made, None)
+    mine, other = Lease(made.id, "boot", 1, 1), Lease(made.id, "boot", 2, 2)
+    assert db.lease(made.id) is None
+    assert db.add_lease(mine)
+    assert not db.add_lease(other)
+    assert db.lease(made.id) == mine
+    assert not db.add_lease(Lease("b" * 64, "boot", 1, 1))  # no such container

@@ -1,8 +1,8 @@
 """The metadata database: images, snapshots, containers and leases, volumes and mounts, in SQLite.
 
 Write-ahead logging lets readers and one writer work side by side; every method is one short transaction, and none is
-open while a container runs (seed S6).  The file is private to its owner.  ``MIGRATIONS`` holds the schema, one step
-a version; a database of a newer prun is refused rather than guessed at.
+open while a container runs (seed S6).  The file is private to its owner.  ``prun.metadata.schema`` holds the schema,
+one step a version; a database of a newer prun is refused rather than guessed at.
 """
 
 from __future__ import annotations
@@ -11,130 +11,31 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied, Unavailable
+from prun.metadata.rows import (
+    ContainerRow,
+    EventRow,
+    ImageRow,
+    Lease,
+    MountRow,
+    VolumeRow,
+    column,
+    container_row,
+    event_row,
+    volume_row,
+)
 from prun.types import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from prun.image.document import Descriptor
-    from prun.types import Status
+__all__ = ["ContainerRow", "EventRow", "ImageRow", "Lease", "Metadata", "MountRow", "VolumeRow"]
 
-MIGRATIONS = (
-    """
-    CREATE TABLE images (
-        name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-        created_at REAL NOT NULL);
-    CREATE TABLE snapshots (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, chain_id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL,
-        size_bytes INTEGER NOT NULL, created_at REAL NOT NULL);
-    CREATE TABLE containers (
-        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, digest TEXT NOT NULL,
-        runtime TEXT NOT NULL, options TEXT NOT NULL, command TEXT NOT NULL, labels TEXT NOT NULL,
-        keep INTEGER NOT NULL, status TEXT NOT NULL,
-        pid INTEGER, exit_code INTEGER, created_at REAL NOT NULL, started_at REAL, finished_at REAL);
-    CREATE TABLE leases (
-        container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE, boot_id TEXT NOT NULL,
-        pid INTEGER NOT NULL, start_time INTEGER NOT NULL, created_at REAL NOT NULL);
-    """,
-    """
-    CREATE TABLE volumes (
-        name TEXT PRIMARY KEY, driver TEXT NOT NULL, labels TEXT NOT NULL, options TEXT NOT NULL,
-        created_at REAL NOT NULL, anonymous INTEGER NOT NULL);
-    CREATE TABLE mounts (
-        container_id TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE, destination TEXT NOT NULL,
-        type TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, source TEXT NOT NULL, subpath TEXT NOT NULL,
-        options TEXT NOT NULL,
-        PRIMARY KEY (container_id, destination));
-    ALTER TABLE containers ADD COLUMN stop_signal TEXT NOT NULL DEFAULT '';
-    """,
-)
-
-
-class ImageRow(NamedTuple):
-    """A name in the store and what it points to: the digest of a manifest or of an index."""
-
-    name: str
-    digest: str
-    media_type: str
-    size_bytes: int
-    created_at: float
-
-    @property
-    def target(self) -> Descriptor:
-        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size_bytes}
-
-
-class ContainerRow(NamedTuple):
-    """The record of a container.
-
-    ``status``: ``created`` until its process starts, then ``running``, then ``stopped``.  ``keep`` False: the run
-    that made it removes it at its end (``--rm``).  Times are seconds since the epoch.  ``options`` are the runtime's,
-    ``command`` the arguments of its process once the spec is built.  ``stop_signal`` asks the process to end; empty
-    for SIGTERM.
-    """
-
-    id: str
-    name: str
-    image: str
-    digest: str
-    runtime: str
-    options: Mapping[str, str] = NOTHING
-    command: Sequence[str] = ()
-    labels: Mapping[str, str] = NOTHING
-    keep: bool = True
-    status: Status = "created"
-    pid: int | None = None
-    exit_code: int | None = None
-    created_at: float = 0.0
-    started_at: float | None = None
-    finished_at: float | None = None
-    stop_signal: str = ""
-
-
-class VolumeRow(NamedTuple):
-    """A volume; ``anonymous``: made for one container that gave it no name.  ``options`` are the driver's."""
-
-    name: str
-    driver: str = "local"
-    labels: Mapping[str, str] = NOTHING
-    options: Mapping[str, str] = NOTHING
-    created_at: float = 0.0
-    anonymous: bool = False
-
-
-class MountRow(NamedTuple):
-    """What a container has mounted at ``destination``, of those mounts that its user or its image asked for.
-
-    ``type`` is ``bind``, ``volume``, ``tmpfs`` or ``image``; ``name`` a volume's or an image's, ``digest`` that of the
-    image's manifest.  ``source`` is the path on this machine that is handed to the OCI runtime, with ``options`` of the
-    spec's mount; ``subpath`` the part of the volume or the image that it shows.
-    """
-
-    container_id: str
-    destination: str
-    type: str
-    name: str = ""
-    digest: str = ""
-    source: str = ""
-    subpath: str = ""
-    options: Sequence[str] = ()
-
-
-class Lease(NamedTuple):
-    """Who is at work on a container: identity of a process is its pid, start time and the boot it belongs to.
-
-    ``start_time`` is in clock ticks since boot (proc_pid_stat(5), field 22), 0 where the system does not tell.
-    """
-
-    container_id: str
-    boot_id: str
-    pid: int
-    start_time: int
+VERSION = 3  # of the schema; prun.metadata.schema has the steps
+EVENTS_KEPT = 20_000
 
 
 class Metadata:
@@ -202,8 +103,8 @@ class Metadata:
 
     # Containers and leases
 
-    def add_container(self, row: ContainerRow, lease: Lease) -> None:
-        """Record a container together with the process that is at work on it.
+    def add_container(self, row: ContainerRow, lease: Lease | None) -> None:
+        """Record a container together with the process that is at work on it, if one is.
 
         Raises:
             AlreadyExists: the id or the name is taken; the message says by which container.
@@ -220,16 +121,17 @@ class Metadata:
                 )
             self._db.execute(
                 f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})",  # noqa: S608  the count of columns
-                [_column(value) for value in row],
+                [column(value) for value in row],
             )
-            self._db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (*lease, time.time()))
+            if lease:
+                self._db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (*lease, time.time()))
 
     def update_container(self, container_id: str, **columns: object) -> None:
         """Set columns of a container: those of ``ContainerRow``."""
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._run(
             f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  names are keywords of our own calls
-            *map(_column, columns.values()),
+            *map(column, columns.values()),
             container_id,
         )
 
@@ -237,14 +139,35 @@ class Metadata:
         """Forget a container and its lease."""
         self._run("DELETE FROM containers WHERE id = ?", container_id)
 
+    def container(self, container_id: str) -> ContainerRow | None:
+        """Return the container of exactly this id."""
+        sql = f"SELECT {', '.join(ContainerRow._fields)} FROM containers WHERE id = ?"  # noqa: S608
+        row = self._one(sql, container_id)
+        return container_row(row) if row else None
+
     def containers(self) -> list[ContainerRow]:
         """Return all containers, the newest first."""
         rows = self._all(f"SELECT {', '.join(ContainerRow._fields)} FROM containers ORDER BY created_at DESC")  # noqa: S608
-        return [_container(row) for row in rows]
+        return [container_row(row) for row in rows]
 
     def leases(self) -> list[Lease]:
         """Return who is at work on what."""
         return [Lease(*row) for row in self._all("SELECT container_id, boot_id, pid, start_time FROM leases")]
+
+    def lease(self, container_id: str) -> Lease | None:
+        """Return who is at work on a container."""
+        sql = "SELECT container_id, boot_id, pid, start_time FROM leases WHERE container_id = ?"
+        row = self._one(sql, container_id)
+        return Lease(*row) if row else None
+
+    def add_lease(self, lease: Lease) -> bool:
+        """Let a process be at work on a container; False when another one is, or the container is gone."""
+        sql = (
+            "INSERT OR IGNORE INTO leases SELECT ?1, ?2, ?3, ?4, ?5"
+            " WHERE EXISTS (SELECT 1 FROM containers WHERE id = ?1)"
+        )
+        with self._translated():
+            return self._db.execute(sql, (*lease, time.time())).rowcount == 1
 
     def take_lease(self, old: Lease, new: Lease) -> bool:
         """Replace a lease whose owner is dead; False when another process was quicker."""
@@ -267,17 +190,17 @@ class Metadata:
     def volumes(self) -> list[VolumeRow]:
         """Return all volumes, by name."""
         rows = self._all(f"SELECT {', '.join(VolumeRow._fields)} FROM volumes ORDER BY name")  # noqa: S608
-        return [_volume(row) for row in rows]
+        return [volume_row(row) for row in rows]
 
     def volume(self, name: str) -> VolumeRow | None:
         """Return the volume of exactly this name."""
         sql = f"SELECT {', '.join(VolumeRow._fields)} FROM volumes WHERE name = ?"  # noqa: S608
         row = self._one(sql, name)
-        return _volume(row) if row else None
+        return volume_row(row) if row else None
 
     def add_volume(self, row: VolumeRow) -> None:
         """Record a volume; one of that name stays as it is."""
-        self._run("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?, ?, ?)", *map(_column, row))
+        self._run("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?, ?, ?)", *map(column, row))
 
     def drop_volume(self, name: str) -> None:
         """Forget a volume."""
@@ -293,12 +216,36 @@ class Metadata:
         return [MountRow(*row)._replace(options=tuple(json.loads(row[-1]))) for row in rows]
 
     def add_mounts(self, rows: Iterable[MountRow]) -> None:
-        """Record what a container will have mounted, all of it or nothing."""
+        """Record what a container will have mounted, all of it or nothing; what it had there before makes room."""
         with self.transaction():
             for row in rows:
                 self._db.execute(
-                    "INSERT INTO mounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_column(value) for value in row]
+                    "INSERT OR REPLACE INTO mounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [column(value) for value in row]
                 )
+
+    # Events
+
+    def add_event(self, kind: str, action: str, actor: str, attributes: Mapping[str, str] = NOTHING) -> None:
+        """Record that something happened now; the oldest events make room."""
+        with self._translated():
+            sql = "INSERT INTO events (time, type, action, actor, attributes) VALUES (?, ?, ?, ?, ?)"
+            done = self._db.execute(sql, (time.time(), kind, action, actor, column(attributes)))
+            if (number := done.lastrowid or 0) % 1000 == 0:
+                self._db.execute("DELETE FROM events WHERE id <= ?", (number - EVENTS_KEPT,))
+
+    def events(self, after: int = 0) -> list[EventRow]:
+        """Return the events after that number, the oldest first."""
+        sql = "SELECT id, time, type, action, actor, attributes FROM events WHERE id > ? ORDER BY id"
+        return [event_row(row) for row in self._all(sql, after)]
+
+    def last_event(self, actor: str, action: str) -> EventRow | None:
+        """Return the last event of this kind that happened to a container, also to one that is gone."""
+        sql = (
+            "SELECT id, time, type, action, actor, attributes FROM events"
+            " WHERE actor = ? AND action = ? ORDER BY id DESC LIMIT 1"
+        )
+        row = self._one(sql, actor, action)
+        return event_row(row) if row else None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -314,29 +261,31 @@ class Metadata:
 
     def _migrate(self) -> None:
         version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
+        if version > VERSION:
             raise FailedPrecondition(
-                f"database {self._path} has schema version {version}, this prun knows {len(MIGRATIONS)}",
+                f"database {self._path} has schema version {version}, this prun knows {VERSION}",
                 hint="use the newer prun that made it, or another --root",
             )
-        if version == len(MIGRATIONS):
+        if version == VERSION:
             return
+        from prun.metadata.schema import MIGRATIONS
+
         with self.transaction():
             # Another process may have been quicker: look again, now that the lock is ours.
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             for script in MIGRATIONS[version:]:
                 for statement in filter(None, map(str.strip, script.split(";"))):
                     self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         with self._translated():
             row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
             return row
 
-    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with self._translated():
-            return self._db.execute(sql).fetchall()
+            return self._db.execute(sql, values).fetchall()
 
     def _run(self, sql: str, *values: object) -> None:
         with self._translated():
@@ -372,22 +321,3 @@ def _connect(path: str) -> sqlite3.Connection:
     if is_new:
         os.chmod(path, 0o600)
     return db
-
-
-def _column(value: object) -> object:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
-
-
-def _volume(row: Sequence[Any]) -> VolumeRow:
-    name, driver, labels, options, created_at, anonymous = row
-    return VolumeRow(name, driver, json.loads(labels), json.loads(options), created_at, bool(anonymous))
-
-
-def _container(row: Sequence[object]) -> ContainerRow:
-    values = dict(zip(ContainerRow._fields, row, strict=True))
-    for name in ("options", "command", "labels"):
-        values[name] = json.loads(str(values[name]))
-    values["keep"] = bool(values["keep"])
-    return ContainerRow(**values)  # type: ignore[arg-type]  # the columns are those of the schema
