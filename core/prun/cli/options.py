@@ -70,7 +70,7 @@ RUN = (
     Option("pid", "value", "The PID namespace: private (default), host, container:ID.", metavar="MODE"),
     Option("pidfile", "value", "Write the pid of the container's process to a file.", metavar="FILE"),
     Option("pids-limit", "value", "How many processes there may be; -1 for any number.", metavar="NUMBER"),
-    Option("platform", "value", "Choose from an image of several platforms.", metavar="OS/ARCH[/VARIANT]"),
+    Option("platform", "value", "One of several platforms (DOCKER_DEFAULT_PLATFORM).", metavar="OS/ARCH[/VARIANT]"),
     Option("preserve-fds", "value", "Pass on this many descriptors, from 3 on.", metavar="NUMBER"),
     Option("privileged", "flag", "Give the container nearly everything the host's root has."),
     Option("pull", "value", "missing (default), never or always.", metavar="POLICY"),

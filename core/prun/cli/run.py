@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from prun.cli.grammar import Parsed
+    from prun.types import Platform
+
+DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
 
 
 def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
@@ -126,13 +129,24 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         labels=pairs("label", (*labels_from_files(lists["label_file"]), *lists["label"])),
         annotations=pairs("annotation", lists["annotation"]),
         security=lists["security_opt"],
-        platform=parse_platform(values["platform"]) if values["platform"] else None,
+        platform=_platform(values["platform"]),
         rootfs=os.path.abspath(values["rootfs"]) if values["rootfs"] else "",
         options={**runner.settings.options(runner.runtime), **pairs("opt", lists["opt"], need_value=True)},
         root=runner.root,
         state=runner.state,
         **fields_of(parsed.asked),  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
+
+
+def _platform(word: str) -> Platform | None:
+    """Return the platform asked for, or docker's default where there is one, or None."""
+    if word:
+        return parse_platform(word)
+    default = os.environ.get(DEFAULT_PLATFORM, "")
+    try:
+        return parse_platform(default) if default else None
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{DEFAULT_PLATFORM}: {error}", hint=error.hint) from error
 
 
 def _entrypoint(word: str) -> tuple[str, ...]:

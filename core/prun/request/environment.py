@@ -71,8 +71,9 @@ def pairs(option: str, entries: Iterable[str], *, need_value: bool = False) -> d
 def _lines(kind: str, path: str) -> Iterator[str]:
     """Yield the entries of a file: no comments, no blank lines, no blanks before them."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
+        # Only a line feed ends a line, with or without a carriage return; str.splitlines knows eight more.
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            lines = [line.removesuffix("\n").removesuffix("\r") for line in file]
     except OSError as error:
         raise NotFound(f"{kind} file {path!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
