@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prun.cli.images import FORMAT, opened
-from prun.cli.output import ago, print_listing, timestamp
+from prun.cli.images import opened
+from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
+from prun.cli.output import ago, local_time, timestamp
+from prun.cli.template.values import Pairs
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
 
 if TYPE_CHECKING:
@@ -29,12 +30,9 @@ def ps(settings: Mapping[str, str], everything: bool, quiet: bool, no_trunc: boo
     with opened(settings) as store:
         found = [row for row in store.metadata.containers() if everything or row.status == "running"]
         rows = [_listed(with_pid(store, row), no_trunc) for row in found]
-    if quiet:
-        print("\n".join(str(row["Id"]) for row in rows), end="\n" if rows else "")
-        return
-    columns = {"CONTAINER ID": "Id", "IMAGE": "Image", "COMMAND": "Command", "CREATED": "Since", "STATUS": "Status",
-               "RUNTIME": "Runtime", "NAMES": "Names"}  # fmt: skip
-    print_listing(rows, columns, form)
+    columns = {"CONTAINER ID": "ID", "IMAGE": "Image", "COMMAND": "Command", "CREATED": "RunningFor",
+               "STATUS": "Status", "RUNTIME": "Runtime", "NAMES": "Names"}  # fmt: skip
+    print_listing(rows, columns, form, quiet="ID" if quiet else "")
 
 
 @click.command()
@@ -63,11 +61,13 @@ def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool, volumes
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--type", "kind", type=click.Choice(["container", "image"]), help="Look only for one of these.")
+@RECORD_FORMAT
 @click.pass_obj
-def inspect(settings: Mapping[str, str], names: tuple[str, ...], kind: str | None) -> None:
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], kind: str | None, form: str) -> None:
     """Show all that is known of containers and images, as JSON."""
     with opened(settings) as store:
-        print(json.dumps([_inspected(store, name, kind) for name in names], indent=2))
+        records = [_inspected(store, name, kind) for name in names]
+    print_records(records, form, indent=2)
 
 
 def with_pid(store: Store, row: ContainerRow) -> ContainerRow:
@@ -104,18 +104,19 @@ def _inspected(store: Store, name: str, kind: str | None) -> dict[str, Any]:
 def _listed(row: ContainerRow, no_trunc: bool) -> dict[str, Any]:
     command = " ".join(row.command)
     return {
-        "Id": row.id if no_trunc else row.id[:12],
+        "ID": row.id if no_trunc else row.id[:12],
         "Names": row.name,
         "Image": row.image,
         "Command": command if no_trunc or len(command) <= 20 else command[:19] + "…",
         "Created": timestamp(row.created_at),
-        "Since": ago(row.created_at),
+        "CreatedAt": local_time(row.created_at),
+        "RunningFor": ago(row.created_at),
         "State": row.status,
         "Status": _status(row),
         "ExitCode": row.exit_code,
         "Pid": row.pid,
         "Runtime": row.runtime,
-        "Labels": dict(row.labels),
+        "Labels": Pairs(row.labels),
     }
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prun.cli.output import ago, print_listing, size, timestamp
+from prun.cli.listing import FORMAT, print_listing
+from prun.cli.output import ago, local_time, timestamp
 from prun.cli.run import runner_of
+from prun.cli.template.values import Bytes
 from prun.state import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prun.metadata import ImageRow
-
-FORMAT = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
 
 
 @contextmanager
@@ -61,14 +61,13 @@ def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, 
     """List images."""
     with opened(settings) as store:
         rows = [_listed(store, row, no_trunc=no_trunc) for row in store.metadata.images()]
-    if quiet:
-        print("\n".join(dict.fromkeys(str(row["Id"]) for row in rows)), end="\n" if rows else "")
-        return
-    columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", "IMAGE ID": "Id", "CREATED": "Since",
-               "SIZE": "Disk"}  # fmt: skip
+    columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", "IMAGE ID": "ID",
+               "CREATED": "CreatedSince", "SIZE": "Size"}  # fmt: skip
     if not digests:
         del columns["DIGEST"]
-    print_listing(rows, columns, form)
+    if quiet:
+        rows = list({row["ID"]: row for row in rows}.values())
+    print_listing(rows, columns, form, quiet="ID" if quiet else "")
 
 
 @click.command()
@@ -99,11 +98,11 @@ def _listed(store: Store, row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
         "Name": row.name,
         "Repository": repository,
         "Tag": tag,
-        "Id": row.digest if no_trunc else row.digest.partition(":")[2][:12],
+        "ID": row.digest if no_trunc else row.digest.partition(":")[2][:12],
         "Digest": row.digest,
         "MediaType": row.media_type,
         "Created": timestamp(row.created_at),
-        "Since": ago(row.created_at),
-        "Size": size_bytes,
-        "Disk": size(size_bytes),
+        "CreatedAt": local_time(row.created_at),
+        "CreatedSince": ago(row.created_at),
+        "Size": Bytes(size_bytes),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prun.cli.output import timestamp
+from prun.cli.template.values import Pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,9 @@ def inspect_container(row: ContainerRow, mounts: Sequence[MountRow] = ()) -> dic
             "FinishedAt": timestamp(row.finished_at),
         },
         "Image": row.digest,
-        "Config": {"Image": row.image, "Labels": dict(row.labels), "StopSignal": row.stop_signal or "SIGTERM"},
+        "Config": {"Image": row.image, "Labels": Pairs(row.labels), "StopSignal": row.stop_signal or "SIGTERM"},
         "HostConfig": {"Runtime": row.runtime, "AutoRemove": not row.keep},
-        "RuntimeOptions": dict(row.options),
+        "RuntimeOptions": Pairs(row.options),
         "Mounts": [_mount(mount) for mount in mounts],
     }
 

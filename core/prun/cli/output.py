@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from prun.errors import PrunError
 
 
@@ -26,6 +25,11 @@ def printable(text: str) -> str:
         c if unicodedata.category(c)[0] not in "C" else c.encode("unicode_escape", "backslashreplace").decode()
         for c in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """Escape the same, and leave ends of lines and tabs."""
+    return re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text)
 
 
 def error_line(error: PrunError) -> str:
@@ -50,22 +54,6 @@ def error_json(error: PrunError) -> str:
     )
 
 
-def listing(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], form: str) -> str:
-    """Return rows as a table of ``columns`` (heading to key), or all of them as JSON."""
-    if form == "json":
-        return json.dumps(list(rows), indent=2)
-    table = [list(columns), *([printable(str(row[key])) for key in columns.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-    )
-
-
-def print_listing(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], form: str) -> None:
-    """Print what ``listing`` returns."""
-    print(listing(rows, columns, form))
-
-
 def size(size_bytes: float) -> str:
     """Say a size as docker does: powers of 1000, three digits.
 
@@ -85,14 +73,29 @@ def ago(seconds_since_epoch: float | None) -> str:
     >>> ago(time.time() - 7300)
     '2 hours ago'
     """
-    if seconds_since_epoch is None:
-        return ""
-    seconds = max(0, int(time.time() - seconds_since_epoch))
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return f"{seconds} seconds ago"
+    return "" if seconds_since_epoch is None else f"{lasted(time.time() - seconds_since_epoch)} ago"
+
+
+def lasted(seconds: float) -> str:
+    """Say a time in docker's words.
+
+    >>> lasted(0.5), lasted(30), lasted(100), lasted(5400), lasted(8 * 86400), lasted(20 * 86400)
+    ('Less than a second', '30 seconds', 'About a minute', '2 hours', '8 days', '2 weeks')
+    """
+    minutes, hours = int(seconds // 60), int(seconds / 3600 + 0.5)
+    if seconds < 1:
+        return "Less than a second"
+    if seconds < 120:
+        whole = int(seconds)
+        return "About a minute" if whole >= 60 else f"{whole} second{'s' if whole > 1 else ''}"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    for unit, length, below in (("hours", 1, 48), ("days", 24, 336), ("weeks", 168, 1440), ("months", 720, 17520)):
+        if hours < below:
+            return f"{hours // length} {unit}"
+    return f"{hours // 8760} years"
 
 
 def timestamp(seconds_since_epoch: float | None) -> str:
@@ -100,6 +103,11 @@ def timestamp(seconds_since_epoch: float | None) -> str:
     if seconds_since_epoch is None:
         return "0001-01-01T00:00:00Z"
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds_since_epoch)) + "Z"
+
+
+def local_time(seconds_since_epoch: float) -> str:
+    """Return the time as docker's lists say it: the machine's own, with its zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds_since_epoch))
 
 
 def warn(message: str) -> None:

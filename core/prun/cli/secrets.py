@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prun.cli.images import FORMAT
-from prun.cli.output import ago, print_listing, timestamp
+from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
+from prun.cli.output import ago, timestamp
 from prun.cli.run import runner_of
+from prun.cli.template.values import Pairs
 from prun.errors import InvalidArgument, NotFound
 from prun.secrets import LIMIT_BYTES, Secret, Secrets
 
@@ -42,25 +42,24 @@ def create(settings: Mapping[str, str], name: str, source: str, from_env: bool) 
 def list_(settings: Mapping[str, str], quiet: bool, form: str) -> None:
     """List secrets."""
     found = _opened(settings).all()
-    if quiet:
-        print("".join(f"{each.id}\n" for each in found), end="")
-        return
     rows: list[dict[str, Any]] = [
-        {"Id": each.id, "Name": each.name, "Driver": "file", "Created": timestamp(each.created_at),
-         "Since": ago(each.created_at)}
+        {"ID": each.id, "Name": each.name, "Driver": "file", "Created": timestamp(each.created_at),
+         "CreatedAt": ago(each.created_at), "UpdatedAt": ago(each.created_at), "Labels": Pairs()}
         for each in found
     ]  # fmt: skip
-    print_listing(rows, {"ID": "Id", "NAME": "Name", "DRIVER": "Driver", "CREATED": "Since"}, form)
+    columns = {"ID": "ID", "NAME": "Name", "DRIVER": "Driver", "CREATED": "CreatedAt"}
+    print_listing(rows, columns, form, quiet="ID" if quiet else "")
 
 
 @secret.command()
 @click.argument("names", nargs=-1, required=True, metavar="SECRET...")
 @click.option("--showsecret", is_flag=True, help="Show the data too.")
+@RECORD_FORMAT
 @click.pass_obj
-def inspect(settings: Mapping[str, str], names: tuple[str, ...], showsecret: bool) -> None:
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], showsecret: bool, form: str) -> None:
     """Show all that is known of secrets, as JSON; their data only when asked."""
     kept = _opened(settings)
-    print(json.dumps([_inspected(kept.find(name), showsecret) for name in names], indent=4))
+    print_records([_inspected(kept.find(name), showsecret) for name in names], form)
 
 
 @secret.command()
@@ -105,6 +104,6 @@ def _inspected(each: Secret, showsecret: bool) -> dict[str, Any]:
         "ID": each.id,
         "CreatedAt": timestamp(each.created_at),
         "UpdatedAt": timestamp(each.created_at),
-        "Spec": {"Name": each.name, "Driver": {"Name": "file", "Options": {}}, "Labels": {}},
+        "Spec": {"Name": each.name, "Driver": {"Name": "file", "Options": Pairs()}, "Labels": Pairs()},
     }
     return {**shown, "SecretData": each.data.decode(errors="replace")} if showsecret else shown

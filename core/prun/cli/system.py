@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prun import __version__, discovery
-from prun.cli.images import FORMAT
-from prun.cli.output import print_listing
+from prun.cli.listing import FORMAT, print_listing, print_record
 from prun.cli.run import runner_of
 from prun.errors import PrunError
 from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
@@ -37,7 +36,7 @@ def plugins(settings: Mapping[str, str], form: str) -> None:
             rows.append(_described(kind, entry, enabled=kind != "plugin" or name not in disabled))
     columns = {"KIND": "Kind", "NAME": "Name", "DISTRIBUTION": "Distribution", "VERSION": "Version", "HOOKS": "Hooks",
                "STATE": "State"}  # fmt: skip
-    if form == "table":
+    if form in ("", "table"):
         rows = [{**row, "Hooks": ", ".join(hook.removeprefix("prun_") for hook in row["Hooks"]) or "-"} for row in rows]
     print_listing(rows, columns, form)
 
@@ -56,13 +55,14 @@ def doctor(settings: Mapping[str, str], form: str) -> None:
 @FORMAT
 def version(form: str) -> None:
     """Show versions."""
-    row = {
+    record = {
         "Version": __version__,
         "Python": platform.python_version(),
         "Os": sys.platform,
         "Kernel": platform.release(),
+        "Client": {"Version": __version__, "Os": sys.platform, "Arch": platform.machine()},  # where docker has it
     }
-    print_listing([row], {"PRUN": "Version", "PYTHON": "Python", "OS": "Os", "KERNEL": "Kernel"}, form)
+    print_record(record, {"PRUN": "Version", "PYTHON": "Python", "OS": "Os", "KERNEL": "Kernel"}, form)
 
 
 @click.group()
@@ -80,10 +80,10 @@ def check(settings: Mapping[str, str], form: str) -> None:
     runner = runner_of(settings)
     with Store(runner.root, runner.state) as store:
         rows = [{"Found": sentence} for sentence in clear_leftovers(store)]
-    if form == "json":
-        print_listing(rows, {}, form)
+    if rows or form:
+        print_listing(rows, {"FOUND": "Found"}, form or "{{.Found}}")
     else:
-        print("\n".join(row["Found"] for row in rows) or "nothing is left over")
+        print("nothing is left over")
 
 
 def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prun.cli.images import FORMAT, opened
-from prun.cli.output import print_listing, timestamp
+from prun.cli.filters import Key, filter_option, labelled, parse_filters, pattern_in, truth, word_of
+from prun.cli.images import opened
+from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
+from prun.cli.output import timestamp
+from prun.cli.template.values import Pairs
 from prun.errors import AlreadyExists, InvalidArgument, NotFound
 from prun.metadata import VolumeRow
 from prun.request.mounts import key_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from prun.state import Store
-
-_FILTERS = ("dangling", "driver", "label", "name")
 
 
 @click.group()
@@ -65,26 +64,25 @@ def create(
 
 @volume.command(name="ls")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=f"By {', '.join(_FILTERS)}.")
+@filter_option("dangling", "driver", "label", "name")
 @FORMAT
 @click.pass_obj
 def list_(settings: Mapping[str, str], quiet: bool, filters: tuple[str, ...], form: str) -> None:
     """List volumes."""
     with opened(settings) as store:
         rows = [_inspected(store, row) for row in _filtered(store, filters)]
-    if quiet:
-        print("".join(f"{row['Name']}\n" for row in rows), end="")
-        return
-    print_listing(rows, {"DRIVER": "Driver", "VOLUME NAME": "Name"}, form)
+    print_listing(rows, {"DRIVER": "Driver", "VOLUME NAME": "Name"}, form, quiet="Name" if quiet else "")
 
 
 @volume.command()
 @click.argument("names", nargs=-1, required=True, metavar="VOLUME...")
+@RECORD_FORMAT
 @click.pass_obj
-def inspect(settings: Mapping[str, str], names: tuple[str, ...]) -> None:
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], form: str) -> None:
     """Show all that is known of volumes, as JSON."""
     with opened(settings) as store:
-        print(json.dumps([_inspected(store, store.volumes.find(name)) for name in names], indent=4))
+        records = [_inspected(store, store.volumes.find(name)) for name in names]
+    print_records(records, form)
 
 
 @volume.command()
@@ -106,7 +104,7 @@ def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None
 @volume.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Those with a name too, not only anonymous ones.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="By label.")
+@filter_option("label", "label!", short="")
 @click.pass_obj
 def prune(settings: Mapping[str, str], everything: bool, force: bool, filters: tuple[str, ...]) -> None:
     """Remove all volumes that no container uses."""
@@ -123,47 +121,25 @@ def prune(settings: Mapping[str, str], everything: bool, force: bool, filters: t
         print("\n".join(["Deleted Volumes:", *gone]))
 
 
-def _filtered(store: Store, filters: tuple[str, ...]) -> list[VolumeRow]:
-    """Return the volumes that fit all filters; of several ``name``, regular expressions, one has to fit (docker's)."""
-    wanted: dict[str, list[str]] = {}
-    for word in filters:
-        key, equals, value = word.partition("=")
-        if key not in _FILTERS or not equals:
-            raise InvalidArgument(f"invalid filter {word!r}", hint=f"KEY=VALUE with one of {', '.join(_FILTERS)}")
-        if key == "dangling" and value not in ("true", "false", "1", "0"):
-            raise InvalidArgument(f"invalid filter {word!r}", hint="dangling=true or dangling=false")
-        wanted.setdefault(key, []).append(value)
-    names = [_pattern(value) for value in wanted.get("name", ())]
+def _filtered(store: Store, filters: Sequence[str]) -> list[VolumeRow]:
     used = {row.name for row in store.metadata.all_mounts() if row.type == "volume"}
-    return [
-        row
-        for row in store.metadata.volumes()
-        if (not names or any(name.search(row.name) for name in names))
-        and row.driver in wanted.get("driver", [row.driver])
-        and all((value in ("true", "1")) == (row.name not in used) for value in wanted.get("dangling", ()))
-        and all(_has_label(row, value) for value in wanted.get("label", ()))
-    ]
-
-
-def _pattern(word: str) -> re.Pattern[str]:
-    try:
-        return re.compile(word)
-    except re.error as error:
-        raise InvalidArgument(f"invalid filter 'name={word}': {error}", hint="a regular expression") from error
-
-
-def _has_label(row: VolumeRow, word: str) -> bool:
-    key, equals, value = word.partition("=")
-    return key in row.labels and (not equals or row.labels[key] == value)
+    keys: dict[str, Key[VolumeRow]] = {
+        "dangling": truth(lambda row: row.name not in used),
+        "driver": word_of(lambda row: row.driver),
+        "label": labelled(lambda row: row.labels),
+        "label!": labelled(lambda row: row.labels, wanted=False),
+        "name": pattern_in(lambda row: row.name),
+    }
+    return list(filter(parse_filters(filters, keys), store.metadata.volumes()))
 
 
 def _inspected(store: Store, row: VolumeRow) -> dict[str, Any]:
     return {
         "CreatedAt": timestamp(row.created_at),
         "Driver": row.driver,
-        "Labels": dict(row.labels) or None,
+        "Labels": Pairs(row.labels) or None,
         "Mountpoint": store.volumes.mountpoint(row.name),
         "Name": row.name,
-        "Options": dict(row.options) or None,
+        "Options": Pairs(row.options) or None,
         "Scope": "local",
     }
