@@ -90,6 +90,11 @@ def prun_mounts(request: RunRequest) -> list[Mount]:
         from prun.rootless import allowed
 
         wanted = [allowed(mount, request) for mount in wanted]
+    if wanted and not request.view_only:
+        from prun.engines.embedded.binds import pinned
+
+        bundle = os.path.join(os.path.abspath(request.state), "bundles", request.id)
+        wanted = [pinned(mount, bundle) for mount in wanted]
     return [*wanted, *request.mounts]
 
 

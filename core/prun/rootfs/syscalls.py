@@ -24,7 +24,8 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _CLOEXEC = 1
 _MOUNT_SETATTR, _MOUNT_ATTR_IDMAP, _MOUNT_ATTR_RDONLY = 442, 0x00100000, 1
-_OPEN_TREE_CLONE, _AT_EMPTY_PATH = 1, 0x1000
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE = 1, 0x1000, 0x8000
+_MS_PRIVATE = 0x40000
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -108,6 +109,20 @@ def attach_mount(fd: int, target: str) -> None:
 def clone_mount(path: str) -> int:
     """Return a copy of the mount of ``path``, attached nowhere: a descriptor (open_tree(2))."""
     return _syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+
+
+def clone_open_mount(fd: int, *, recursive: bool) -> int:
+    """Return a copy of the mount of an open file or directory, attached nowhere; ``recursive``: with all below it."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    return _syscall(_OPEN_TREE, fd, b"", flags)
+
+
+def make_private(fd: int) -> None:
+    """Cut the unattached mount ``fd`` and all below it off from where they were copied (mount_setattr(2))."""
+    from struct import pack
+
+    attributes = pack("=QQQQ", 0, 0, _MS_PRIVATE, 0)
+    _syscall(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, len(attributes))
 
 
 def map_mount(fd: int, namespace: int) -> None:

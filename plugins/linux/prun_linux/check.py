@@ -193,7 +193,7 @@ def _mounts(request: RunRequest, spec: Spec) -> Iterator[Problem]:
         yield from _mount_source(request, pointer, mount)
         yield from _propagation(pointer, mount)
         yield from _mapped_owner(spec, pointer, mount)
-        if _is_flat_bind(mount) and _runtime_name(request) == "crun":
+        if _is_flat_bind(mount) and not _is_pinned(request, mount) and _runtime_name(request) == "crun":
             remedy = "leave out bind-recursive=disabled, or use runc: --opt binary=runc"
             yield Problem(f"{pointer}/options", f"crun mounts at {clean} what is mounted below the source, too", remedy)
 
@@ -252,9 +252,14 @@ def _propagation(pointer: str, mount: MountEntry) -> Iterator[Problem]:
 
 
 def _is_flat_bind(mount: MountEntry) -> bool:
-    """Tell whether what is mounted below the source shall not be seen."""
+    """Tell whether what is mounted below the source shall not be seen: crun 1.8.1 shows it."""
     options = mount.get("options", [])
     return "bind" in options and "rbind" not in options
+
+
+def _is_pinned(request: RunRequest, mount: MountEntry) -> bool:
+    """Tell whether the source is, or will be, a copy in the bundle, with what is below it or without."""
+    return request.view_only or _within(mount.get("source", ""), os.path.abspath(request.state))
 
 
 def _runtime_name(request: RunRequest) -> str:

@@ -1,7 +1,8 @@
 """The mounts that a user or an image asked for: what they are is decided and recorded first, then it is made ready.
 
 A part of a volume or of an image is opened within its root, and exactly what was opened is mounted in the bundle, at
-``BUNDLE/mounts/N``: the container that wrote the volume can rename and link as it likes meanwhile.
+``BUNDLE/mounts/N``: the container that wrote the volume can rename and link as it likes meanwhile.  The same holds of
+directories and files of the host (``binds``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import stat
 from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 
+from prun.engines.embedded import binds
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 from prun.metadata import MountRow, VolumeRow
 from prun.request.mount_options import read_only
@@ -52,8 +54,9 @@ def mounts(request: RunRequest, image: Image) -> list[Mount]:
             rows = [planned.row for planned in plan(store, request, image)]
         else:
             rows = store.metadata.mounts(request.id)
+        bundle = store.bundle(request.id)
     found = [Mount(row.destination, "bind", row.source, tuple(row.options)) for row in rows if row.type != "tmpfs"]
-    return [allowed(mount, request) for mount in found]
+    return [binds.pinned(allowed(mount, request), bundle) for mount in found]
 
 
 def plan(store: Store, request: RunRequest, image: Image) -> list[Planned]:
@@ -109,10 +112,9 @@ def prepare(
             _prepare_volume(store, planned, root, _owner(request, maps), covered=covered)
         elif planned.row.type == "image":
             _prepare_image(store, planned, snapshot_key(request.id, number), stack, maps)
-        elif planned.row.type == "bind" and planned.asked.create:
-            _make_source(planned.row.source)
+        source = _pinned(store, planned, bundle) if planned.row.type in ("bind", "volume") else planned.row.source
         if not covered:
-            _check_kinds(planned, root)
+            _check_kinds(planned.row, source, root)
 
 
 def _planned(store: Store, request: RunRequest, image: Image, mount: MountRequest, number: int) -> Planned:
@@ -229,19 +231,28 @@ def _stage(root: Root, what: str, row: MountRow) -> None:
     try:
         handle = root.open(row.subpath)
     except NotFound as error:
-        raise NotFound(f"{what} has no {row.subpath!r}", hint="make it in the volume first") from error
+        hint = "make it in the volume first" if row.type == "volume" else "choose another path in the image"
+        raise NotFound(f"{what} has no {row.subpath!r}", hint=hint) from error
     try:
         mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            os.mkdir(row.source, 0o700)
-        elif stat.S_ISREG(mode):
-            os.close(os.open(row.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        else:
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             raise FailedPrecondition(f"{what}: {row.subpath!r} is neither a directory nor a file")
+        binds.make_place(row.source, stat.S_ISDIR(mode))
         with translated(lambda: f"{what}: {row.subpath!r} cannot be mounted"):
             syscalls.old_mount(f"/proc/self/fd/{handle}", row.source, "", _MS_BIND, "")
     finally:
         os.close(handle)
+
+
+def _pinned(store: Store, planned: Planned, bundle: str) -> str:
+    """Mount a directory or file of the host in the bundle and return where; what is in the store nobody can rename."""
+    row = planned.row
+    if row.type == "volume" and any(_is_below(row.source, each) for each in (store.root, store.state)):
+        return row.source
+    if row.type == "bind" and planned.asked.create:
+        _make_source(row.source)
+    target = binds.place(bundle, row.destination)
+    return target if binds.pin(row.source, target, row.options, store.state) else row.source
 
 
 def _make_source(path: str) -> None:
@@ -251,19 +262,17 @@ def _make_source(path: str) -> None:
             os.makedirs(path, 0o755, exist_ok=True)
 
 
-def _check_kinds(planned: Planned, root: Root) -> None:
+def _check_kinds(row: MountRow, source: str, root: Root) -> None:
     """Refuse what the runtime would: a file over a directory, a directory over a file."""
-    destination = planned.row.destination
+    destination = row.destination
     there = root.stat(destination)
-    is_directory = planned.row.type == "tmpfs" or os.path.isdir(planned.row.source)
+    is_directory = row.type == "tmpfs" or os.path.isdir(source)
     if there is None and (file := root.file_above(destination)):
-        raise InvalidArgument(
-            f"{planned.row.type} mount at {destination}: {file} is no directory", hint="choose another path"
-        )
+        raise InvalidArgument(f"{row.type} mount at {destination}: {file} is no directory", hint="choose another path")
     if there is not None and stat.S_ISDIR(there.mode) != is_directory:
         kinds = ("a directory", "a file") if is_directory else ("a file", "a directory")
         raise InvalidArgument(
-            f"{planned.row.type} mount at {planned.row.destination}: {kinds[0]} cannot be mounted over {kinds[1]}",
+            f"{row.type} mount at {destination}: {kinds[0]} cannot be mounted over {kinds[1]}",
             hint="choose another path in the container",
         )
 
