@@ -86,7 +86,7 @@ def clear_leftovers(store: Store) -> list[str]:
     Raises:
         PrunError: something could not be removed.
     """
-    from prun.engines.embedded.images import collect_garbage
+    from prun.engines.embedded.garbage import collect_garbage
 
     done = recover(store)
     with store.removing_images():

@@ -34,8 +34,23 @@ def test_an_image_is_found_by_its_name_alone(path: str) -> None:
     metadata.put_image(image)
     assert metadata.image(image.name) == image
     assert metadata.image("docker.io/library/b:latest") is None
-    metadata.put_image(image._replace(digest="sha256:2"))
-    assert [each.digest for each in metadata.images()] == ["sha256:2"]
+
+
+def test_an_image_without_a_name_is_known_by_its_digest(path: str) -> None:
+    metadata = Metadata(path)
+    name = "docker.io/library/a:latest"
+
+    def names() -> list[tuple[str, str]]:
+        return sorted((each.name, each.digest) for each in metadata.images())
+
+    metadata.put_image(ImageRow(name, "sha256:1", "type", 7, 1.0))
+    metadata.put_image(ImageRow(name, "sha256:2", "type", 7, 1.0))
+    assert names() == [(name, "sha256:2"), ("sha256:1", "sha256:1")]
+    metadata.put_image(ImageRow("docker.io/library/b:latest", "sha256:1", "type", 7, 1.0))
+    assert names() == [(name, "sha256:2"), ("docker.io/library/b:latest", "sha256:1")]
+    metadata.put_image(ImageRow("sha256:1", "sha256:1", "type", 7, 1.0))  # loaded again, without a name
+    metadata.put_image(ImageRow(name, "sha256:1", "type", 7, 1.0))
+    assert names() == [(name, "sha256:1"), ("docker.io/library/b:latest", "sha256:1"), ("sha256:2", "sha256:2")]
 
 
 def test_a_container_comes_back_as_it_went(path: str) -> None:

@@ -249,12 +249,15 @@ def test_a_config_file_chooses_runtime_and_options(prun: Prun, tmp_path: Path) -
     assert "from the file" in done.stdout
 
 
-def test_what_a_failed_run_of_an_archive_leaves_is_found_and_cleared(
+def test_a_failed_run_of_an_archive_leaves_nothing_and_a_blob_too_many_is_found_and_cleared(
     new_prun: Callable[[], Prun], tmp_path: Path
 ) -> None:
     liar = lying_layout(tmp_path / "layout")
     prun = new_prun()
     assert prun("run", "--rm", f"oci:{liar}", "true").returncode == 125
     assert prun("images", "-q").stdout == ""
+    blobs = prun.root / "content" / "blobs" / "sha256"
+    assert list(blobs.iterdir()) == []
+    (blobs / ("0" * 64)).write_bytes(b"left by a load that was killed")
     assert "which no image needs: removed" in prun("system", "check").stdout
     assert prun("system", "check").stdout == "nothing is left over\n"

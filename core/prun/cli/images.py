@@ -76,11 +76,11 @@ def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, 
 @click.pass_obj
 def rmi(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None:
     """Remove images."""
-    from prun.engines.embedded.images import remove
+    from prun.engines.embedded.garbage import remove
 
     with opened(settings) as store:
         for name in names:
-            print("\n".join(remove(store, name, force=force)))
+            print("\n".join(remove(store, name, force=force).lines()))
 
 
 def _listed(store: Store, row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:

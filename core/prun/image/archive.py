@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from prun.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
@@ -13,14 +13,18 @@ from prun.image.archive_docker import MANIFEST_FILE, load_docker
 from prun.image.archive_oci import LAYOUT_FILE, load_oci
 from prun.image.files import ArchiveFiles, DirectoryFiles, PipedFiles
 from prun.image.source import STDIN
+from prun.image.staging import Staging
 from prun.image.stream import MAGIC_BYTES, compression_of, open_pipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prun.image.document import Descriptor
     from prun.image.files import Files
     from prun.image.ingest import Ingest
     from prun.image.layout import ContentStore
     from prun.image.source import Source
+    from prun.image.staging import Unpack
 
 _MAX_JOBS = 4
 
@@ -36,11 +40,16 @@ class Loaded(NamedTuple):
     target: Descriptor
 
 
-def load(source: Source, content: ContentStore, stdin: BinaryIO | None = None, jobs: int = 0) -> list[Loaded]:
-    """Copy the images of ``source`` into the content store and return them; all of them or, on an error, nothing.
+@contextmanager
+def loading(
+    source: Source, content: ContentStore, stdin: BinaryIO | None = None, jobs: int = 0, unpack: Unpack | None = None
+) -> Iterator[list[Loaded]]:
+    """Copy the images of ``source`` into the content store and give them; all of them or, on an error, nothing.
 
     Of an index, the platforms that the source holds are copied.  ``stdin`` is read for the path ``-``, standard
     input by default.  ``jobs`` layers are copied side by side where the source allows that; 0 means a default.
+    ``unpack`` is called with the layers of each image for this machine, while they are copied where that is possible.
+    Until the context ends nothing of it is garbage: by then the caller has given the images their names.
 
     Raises:
         NotFound: there is no such file, or no such tag in it.
@@ -53,9 +62,10 @@ def load(source: Source, content: ContentStore, stdin: BinaryIO | None = None, j
         ingest = stack.enter_context(content.ingesting())
         files = _files(source, opened, ingest)
         load_kind = load_docker if _kind(source, files) == "docker-archive" else load_oci
-        found, wanted = load_kind(files, source.tag, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1))
+        stage = Staging(files, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1), unpack)
+        found, wanted = load_kind(stage, source.tag)
         ingest.commit(wanted)
-    return [Loaded(names, target) for names, target in found]
+        yield [Loaded(names, target) for names, target in found]
 
 
 def _open(source: Source, stdin: BinaryIO | None, stack: ExitStack) -> BinaryIO | None:

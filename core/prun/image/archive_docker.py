@@ -15,14 +15,17 @@ from prun.image.config import parse_config
 from prun.image.fields import as_list, as_object, as_string, as_strings, load_json
 from prun.image.manifest import MAX_DOCUMENT_BYTES, MAX_LAYERS, MAX_MANIFESTS
 from prun.image.media_type import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from prun.image.platform import host_platform, rank
 from prun.image.reference import parse_reference
-from prun.image.staging import stage_all
 from prun.image.stream import compression_of
+from prun.types import Layer, Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prun.image.document import Descriptor
     from prun.image.files import Files
-    from prun.image.ingest import Ingest
+    from prun.image.staging import Staging
 
 MANIFEST_FILE = "manifest.json"
 _LAYER_TYPES = {"none": OCI_LAYER, "gzip": f"{OCI_LAYER}+gzip", "zstd": f"{OCI_LAYER}+zstd"}
@@ -32,22 +35,24 @@ class _Image(NamedTuple):
     """One entry of ``manifest.json``: canonical names, the config, the layers as names of files in the archive."""
 
     names: tuple[str, ...]
+    platform: Platform
     config: bytes
     layers: tuple[str, ...]
     diff_ids: tuple[str, ...]
 
 
-def load_docker(
-    files: Files, tag: str, ingest: Ingest, jobs: int
-) -> tuple[list[tuple[tuple[str, ...], Descriptor]], list[str]]:
-    """Stage the images of a docker archive; see ``archive.load`` and ``archive_oci.load_oci``."""
+def load_docker(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], Descriptor]], list[str]]:
+    """Stage the images of a docker archive; see ``archive.loading`` and ``archive_oci.load_oci``."""
+    files, ingest = staging.files, staging.ingest
     images = _images(files)
     chosen = _tagged(files, images, tag) if tag else images
     wanted: dict[str, Descriptor] = {}
     for image in chosen:
         for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
             wanted.setdefault(name, _expected(files, name, diff_id))
-    layers = stage_all(files, wanted, ingest, jobs)
+    # A layer has no digest here before it is read: it is known by its name.
+    unpacked = [_layers(image, wanted) for image in chosen if rank(host_platform(), image.platform) is not None]
+    layers = staging.run(wanted, unpacked, lambda name: name)
     found = []
     digests = [layer["digest"] for layer in layers.values()]
     for image in chosen:
@@ -56,6 +61,13 @@ def load_docker(
         digests += [config["digest"], manifest["digest"]]
         found.append((image.names, manifest))
     return found, digests
+
+
+def _layers(image: _Image, files: Mapping[str, Descriptor]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(name, diff_id, files[name]["mediaType"], files[name]["size"])
+        for name, diff_id in zip(image.layers, image.diff_ids, strict=True)
+    )
 
 
 def _images(files: Files) -> list[_Image]:
@@ -71,9 +83,13 @@ def _image(files: Files, value: object, what: str) -> _Image:
     entry = as_object(value, f"{what}'s entry")
     layers = as_strings(entry.get("Layers", []), f"{what}'s Layers", MAX_LAYERS)
     config = files.read(as_string(entry.get("Config"), f"{what}'s Config"), MAX_DOCUMENT_BYTES)
-    diff_ids = parse_config(config, len(layers))["rootfs"]["diff_ids"]
+    document = parse_config(config, len(layers))
+    host = host_platform()  # a config that says nothing fits everyone
+    platform = Platform(document["os"] or host.os, document["architecture"] or host.architecture,
+                        document.get("variant", ""))  # fmt: skip
     names = [str(parse_reference(name)) for name in as_strings(entry.get("RepoTags", []), f"{what}'s RepoTags")]
-    return _Image(tuple(names), config, tuple(files.follow(name) for name in layers), tuple(diff_ids))
+    follow, diff_ids = files.follow, document["rootfs"]["diff_ids"]
+    return _Image(tuple(names), platform, config, tuple(follow(name) for name in layers), tuple(diff_ids))
 
 
 def _expected(files: Files, name: str, diff_id: str) -> Descriptor:

@@ -12,15 +12,17 @@ from prun.errors import DataLoss, InvalidArgument, NotFound
 from prun.image.digest import digest_of, matches
 from prun.image.fields import as_string, load_object
 from prun.image.ingest import NAME_ANNOTATION
-from prun.image.manifest import MAX_DOCUMENT_BYTES, blobs, is_image, parse_index
+from prun.image.manifest import MAX_DOCUMENT_BYTES, blobs, is_image, parse_index, resolve
 from prun.image.media_type import LAYERS, OCI_INDEX
+from prun.image.platform import host_platform
 from prun.image.reference import is_tag, parse_reference
-from prun.image.staging import check_compression, stage_all
+from prun.image.staging import check_compression
 
 if TYPE_CHECKING:
     from prun.image.document import Descriptor
     from prun.image.files import Files
-    from prun.image.ingest import Ingest
+    from prun.image.staging import Staging
+    from prun.types import Layer
 
 LAYOUT_FILE = "oci-layout"
 _INDEX_FILE = "index.json"
@@ -55,13 +57,12 @@ class _LayoutContent:
         return data
 
 
-def load_oci(
-    files: Files, tag: str, ingest: Ingest, jobs: int
-) -> tuple[list[tuple[tuple[str, ...], Descriptor]], list[str]]:
-    """Stage the images of a layout; see ``archive.load``.
+def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], Descriptor]], list[str]]:
+    """Stage the images of a layout; see ``archive.loading``.
 
     Returns each image's names and target, and the digests of all that they need, in the order to commit them in.
     """
+    files, ingest = staging.files, staging.ingest
     _check_layout(files)
     content = _LayoutContent(files)
     entries = _entries(files)
@@ -70,11 +71,21 @@ def load_oci(
     for entry in chosen:
         for descriptor in blobs(content, entry.target):
             if descriptor["digest"] not in content.made:
-                _check_blob(files, descriptor)
                 needed.setdefault(descriptor["digest"], descriptor)
-    stage_all(files, {_blob(digest): descriptor for digest, descriptor in needed.items()}, ingest, jobs)
+    for descriptor in needed.values():
+        _check_blob(files, descriptor)
+    images = [_layers(content, entry.target) for entry in chosen] if staging.unpack else []
+    staging.run({_blob(digest): descriptor for digest, descriptor in needed.items()}, images, _blob)
     made = [ingest.put(data, OCI_INDEX)["digest"] for data in content.made.values()]
     return [(entry.names, _plain(entry.target)) for entry in chosen], [*needed, *made]
+
+
+def _layers(content: _LayoutContent, target: Descriptor) -> tuple[Layer, ...]:
+    """Return the layers of the image for this machine; none where it is one for other machines."""
+    try:
+        return resolve(content, target, host_platform(), target["digest"]).layers
+    except NotFound:
+        return ()
 
 
 def _blob(digest: str) -> str:

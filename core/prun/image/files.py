@@ -6,13 +6,13 @@ import os
 import posixpath
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from prun.errors import DataLoss, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from prun.image.digest import parse_digest
 from prun.image.members import members
 from prun.image.staging import is_stored
-from prun.image.stream import CHUNK_BYTES, MAGIC_BYTES, FileStream, PipeStream
+from prun.image.stream import CHUNK_BYTES, MAGIC_BYTES, FileStream, Part, PipeStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,10 @@ class Files(Protocol):
         """Return the name of the file that ``name`` leads to, which may be a link to another file in here."""
         ...
 
+    def open(self, name: str) -> BinaryIO:
+        """Open the file for reading from its start, beside all other readers."""
+        ...
+
     def stage(self, name: str, expected: Descriptor, ingest: Ingest) -> Descriptor:
         """Write the file into ``ingest``, checked against ``expected``, and return what it is."""
         ...
@@ -81,6 +85,10 @@ class DirectoryFiles:
 
     def follow(self, name: str) -> str:
         return name
+
+    def open(self, name: str) -> BinaryIO:
+        with self._open(name) as descriptor:
+            return open(os.dup(descriptor), "rb", buffering=0)
 
     def stage(self, name: str, expected: Descriptor, ingest: Ingest) -> Descriptor:
         with self._open(name) as descriptor, ingest.writer(expected) as writer:
@@ -177,6 +185,10 @@ class ArchiveFiles:
     def follow(self, name: str) -> str:
         return self._table.follow(name)
 
+    def open(self, name: str) -> BinaryIO:
+        member = self._table.file(name)
+        return cast("BinaryIO", Part(self._descriptor, member.offset, member.size))
+
     def stage(self, name: str, expected: Descriptor, ingest: Ingest) -> Descriptor:
         member = self._table.file(name)
         with ingest.writer(expected) as writer:
@@ -217,6 +229,9 @@ class PipedFiles:
     def follow(self, name: str) -> str:
         return self._table.follow(name)
 
+    def open(self, name: str) -> BinaryIO:
+        return self._ingest.open(self._digests[self._table.file(name).name])
+
     def stage(self, name: str, expected: Descriptor, ingest: Ingest) -> Descriptor:
         found: Descriptor = {**expected, "digest": self._digests[name], "size": self.size(name)}
         if found["digest"] != expected.get("digest", found["digest"]):
@@ -224,10 +239,7 @@ class PipedFiles:
         return found
 
     def _first(self, name: str, size: int) -> bytes:
-        digest = self._digests[name]
-        if self._ingest.has(digest):
-            return self._ingest.read(digest, size)
-        with self._ingest.store.open(digest) as blob:
+        with self._ingest.open(self._digests[name]) as blob:
             return blob.read(size)
 
     def _take(self, stream: PipeStream, member: Member) -> str:

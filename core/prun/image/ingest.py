@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from prun.errors import DataLoss, NotFound, ResourceExhausted, Unavailable
 from prun.image.digest import digest_of, new_hasher, parse_digest
@@ -44,6 +44,7 @@ class Ingest:
         self.cancelled = False
         self._paths: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
+        self._held: set[str] = set()
         self._numbers = itertools.count()
         self.sync = BackgroundSync()
         self._stack = ExitStack()
@@ -76,11 +77,25 @@ class Ingest:
             raise NotFound(f"blob {digest} has not been written")
         return self._sizes[digest]
 
-    def read(self, digest: str, limit_bytes: int) -> bytes:
-        """Return the first ``limit_bytes`` of a blob that this ingest holds; NotFound where it does not."""
-        self.size(digest)
-        with storage_errors(self.store.path), open(self._paths[digest], "rb") as file:
-            return file.read(limit_bytes)
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob that this ingest or the store holds, for reading; NotFound where neither does."""
+        if not self.has(digest):
+            return self.store.open(digest)
+        with storage_errors(self.store.path):
+            return open(self._paths[digest], "rb")
+
+    def hold(self, digests: Iterable[str]) -> None:
+        """Keep these blobs, and snapshots of these chain IDs, from garbage collection until the context ends.
+
+        They need not be there yet.  What is found to be there after this call stays.
+        """
+        new = [digest for digest in digests if digest not in self._held]
+        if not new:
+            return
+        with storage_errors(self.store.path), locked(f"{self.store.path}/ingest", shared=True):
+            for digest in new:
+                os.close(_create(f"{self._directory}/{digest}"))
+        self._held.update(new)
 
     def writer(self, expected: Descriptor) -> Writer:
         """Return a writer for one blob; ``expected`` may lack the digest, or the size, where it is not known yet.
@@ -113,7 +128,9 @@ class Ingest:
 
         Those that this ingest does not hold are left out: they have been in the store before.
         """
-        wanted = [digest for digest in dict.fromkeys(digests) if digest in self._paths]
+        digests = list(dict.fromkeys(digests))
+        self.hold(digests)
+        wanted = [digest for digest in digests if digest in self._paths]
         directories = {os.path.dirname(self.store.blob_path(digest)) for digest in wanted}
         with storage_errors(self.store.path):
             for directory in directories:

@@ -137,6 +137,16 @@ class ContentStore:
         with self.ingesting() as ingest:
             ingest.replace_index(entries)
 
+    @contextmanager
+    def sweeping(self) -> Iterator[set[str]]:
+        """Give the digests that ingests hold; while the block runs, none holds any more (``Ingest.hold``)."""
+        from prun.image.storage import files_of_the_living, locked, make_directory, storage_errors
+
+        with storage_errors(self.path):
+            make_directory(f"{self.path}/ingest")
+        with locked(f"{self.path}/ingest"):
+            yield files_of_the_living(f"{self.path}/ingest")
+
     def leftovers(self) -> list[str]:
         """Return the paths of what dead writers left in ``ingest``."""
         from prun.image.storage import abandoned

@@ -14,7 +14,7 @@ from prun.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from prun.image.config import parse_config
 from prun.image.digest import parse_digest
 from prun.image.fields import as_list, as_object, as_size, as_string, as_string_map, load_object
-from prun.image.media_type import CONFIGS, INDEXES, LAYERS, MANIFESTS
+from prun.image.media_type import CONFIGS, INDEXES, LAYERS, MANIFESTS, OCI_INDEX, OCI_MANIFEST
 from prun.image.platform import normalize, rank
 from prun.types import Image, Layer, Platform
 
@@ -128,6 +128,18 @@ def read_document(content: Content, descriptor: Descriptor) -> bytes:
     if len(data) != size:
         raise DataLoss(f"blob {digest} has {len(data)} bytes, its descriptor says {size}")
     return data
+
+
+def descriptor_of(content: Content, digest: str) -> Descriptor:
+    """Return a descriptor of the manifest or index of that digest, by what it says of itself.
+
+    Raises:
+        InvalidArgument: it is neither.
+    """
+    data = content.read(digest, MAX_DOCUMENT_BYTES)
+    document = load_object(data, f"document {digest}")
+    stated = as_string(document.get("mediaType", OCI_INDEX if "manifests" in document else OCI_MANIFEST), "mediaType")
+    return {"mediaType": stated, "digest": digest, "size": len(data)}
 
 
 def is_image(descriptor: Descriptor) -> bool:

@@ -1,60 +1,105 @@
-"""Bringing the chosen files of a source into an ingest, several at a time where they can be read side by side."""
+"""Bringing the chosen files of a source into an ingest, side by side where they can be read so.
+
+Where an archive can be read at any place, its layers are unpacked while they are copied and hashed: the one waits for
+the kernel, the other for the processor.  What was unpacked in vain, because a digest turns out wrong, is garbage.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from prun.errors import InvalidArgument, NotFound
+from prun.errors import InvalidArgument, NotFound, PrunError
+from prun.image.identity import chain_ids
 from prun.image.media_type import compression
 from prun.image.stream import compression_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from prun.image.document import Descriptor
     from prun.image.files import Files
     from prun.image.ingest import Ingest
+    from prun.types import Layer
 
 # Below this, starting threads costs more than they bring.
 _PARALLEL_BYTES = 8 << 20
 
 
+class Unpack(Protocol):
+    """Unpacks the layers of an image (``rootfs.snapshots.Snapshots.unpack``)."""
+
+    def __call__(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO], /) -> object: ...
+
+
 def is_stored(ingest: Ingest, digest: str, size: int) -> bool:
-    """Tell whether the store has the blob already, whole as far as its size tells."""
+    """Tell whether the store has the blob already, whole as far as its size tells; it is then kept for the ingest."""
+    ingest.hold([digest])
     try:
         return ingest.store.size(digest) == size
     except NotFound:
         return False
 
 
-def stage_all(files: Files, wanted: Mapping[str, Descriptor], ingest: Ingest, jobs: int) -> dict[str, Descriptor]:
-    """Write the named files into the ingest, unless the store has them, and return what each of them is.
+class Staging:
+    """The files of one source on their way into an ingest; ``unpack`` None leaves the layers packed."""
 
-    Raises:
-        DataLoss: a file is not what its descriptor says.
-    """
+    def __init__(self, files: Files, ingest: Ingest, jobs: int, unpack: Unpack | None) -> None:
+        self.files, self.ingest, self.unpack = files, ingest, unpack
+        self._jobs = jobs
 
-    def stage(name: str) -> Descriptor:
-        expected = wanted[name]
-        if "digest" in expected and is_stored(ingest, expected["digest"], expected["size"]):
+    def run(
+        self, wanted: Mapping[str, Descriptor], images: Sequence[Sequence[Layer]], name_of: Callable[[str], str]
+    ) -> dict[str, Descriptor]:
+        """Write the named files into the ingest, unless the store has them, and return what each of them is.
+
+        The layers of ``images`` are unpacked meanwhile, or afterwards; ``name_of`` a layer's digest is its file.
+
+        Raises:
+            DataLoss: a file is not what its descriptor says.
+        """
+        for layers in images:
+            self.ingest.hold(chain_ids([layer.diff_id for layer in layers]))
+        total = sum(descriptor["size"] for descriptor in wanted.values())
+        parallel = self.files.seekable and (len(wanted) > 1 or images) and total >= _PARALLEL_BYTES
+        if self._jobs < 2 or not parallel:
+            staged = {name: self._stage(name, expected) for name, expected in wanted.items()}
+            self._unpack(images, name_of)
+            return staged
+        with self._staged(wanted) as futures:
+            try:
+                self._unpack(images, name_of)
+            except PrunError:
+                for future in futures.values():
+                    future.result()  # a wrong digest explains more than what it leads to
+                raise
+            return {name: future.result() for name, future in futures.items()}
+
+    @contextmanager
+    def _staged(self, wanted: Mapping[str, Descriptor]) -> Iterator[dict[str, Future[Descriptor]]]:
+        """Start threads that stage the files, the largest first; they end with the context."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(self._jobs, "stage")
+        names = sorted(wanted, key=lambda name: -wanted[name]["size"])
+        try:
+            yield {name: pool.submit(self._stage, name, wanted[name]) for name in names}
+        except BaseException:
+            self.ingest.cancel()  # the others need not finish their gigabytes
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _stage(self, name: str, expected: Descriptor) -> Descriptor:
+        if "digest" in expected and is_stored(self.ingest, expected["digest"], expected["size"]):
             return expected
-        return files.stage(name, expected, ingest)
+        return self.files.stage(name, expected, self.ingest)
 
-    names = sorted(wanted, key=lambda name: -wanted[name]["size"])
-    parallel = files.seekable and len(names) > 1 and sum(wanted[name]["size"] for name in names) >= _PARALLEL_BYTES
-    if jobs < 2 or not parallel:
-        return {name: stage(name) for name in names}
-
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(jobs, "stage")
-    try:
-        return dict(zip(names, pool.map(stage, names), strict=True))
-    except BaseException:
-        ingest.cancel()  # the others need not finish their gigabytes
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def _unpack(self, images: Sequence[Sequence[Layer]], name_of: Callable[[str], str]) -> None:
+        if self.unpack:
+            for layers in images:
+                self.unpack(layers, lambda digest: self.files.open(name_of(digest)))
 
 
 def check_compression(files: Files, name: str, media_type: str) -> None:

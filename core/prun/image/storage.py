@@ -58,13 +58,13 @@ def sync_file(path: str) -> None:
 
 
 @contextmanager
-def locked(directory: str) -> Iterator[None]:
-    """Hold the exclusive lock of a directory, waiting for it."""
+def locked(directory: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a directory, waiting for it; ``shared`` with others that want it so."""
     import fcntl
 
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -115,6 +115,30 @@ def abandoned(parent: str, *, remove: bool) -> list[str]:
         finally:
             os.close(descriptor)
     return found
+
+
+def files_of_the_living(parent: str) -> set[str]:
+    """Return the names of the files in the directories of ``parent`` that are locked."""
+    found: set[str] = set()
+    for name in os.listdir(parent):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = os.listdir(f"{parent}/{name}")
+            if names and not _is_abandoned(f"{parent}/{name}"):
+                found.update(names)
+    return found
+
+
+def _is_abandoned(path: str) -> bool:
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _is_at(descriptor: int, path: str) -> bool:

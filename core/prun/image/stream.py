@@ -48,6 +48,33 @@ class FileStream:
             raise DataLoss(f"{self.label} ends too early: it has {self._size} bytes, and a member that ends after that")
 
 
+class Part(io.RawIOBase):
+    """A part of a file, as a file of its own; the descriptor stays its owner's."""
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self._descriptor, self._offset, self._size = descriptor, offset, size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)[: max(0, self._size - self._at)]
+        count = os.preadv(self._descriptor, [view], self._offset + self._at)
+        self._at += count
+        return count
+
+
 class PipeStream:
     """An archive that can be read once only; ``error`` is what its reader raises when the data is damaged."""
 

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied, Unavailable
@@ -72,8 +72,21 @@ class Metadata:
         return [ImageRow(*row) for row in rows]
 
     def put_image(self, row: ImageRow) -> None:
-        """Let the name point to the target; what it pointed to before keeps its other names only."""
-        self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", *row)
+        """Let the name point to the target; what loses its last name so is known by its digest (docker's ``<none>``).
+
+        An image that is known by its digest no longer is once it has a name.
+        """
+        others = "SELECT 1 FROM images WHERE digest = ?1 AND name != ?1"
+        with nullcontext() if self._db.in_transaction else self.transaction():
+            old = self._one("SELECT digest FROM images WHERE name = ?", row.name)
+            if old and old[0] != row.digest:
+                self._db.execute("UPDATE OR REPLACE images SET name = digest WHERE name = ?", (row.name,))
+                self._db.execute(f"DELETE FROM images WHERE name = ?1 AND EXISTS ({others})", old)  # noqa: S608
+            if row.name == row.digest and self._one(others, row.digest):
+                return  # it has a name
+            self._db.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", row)
+            if row.name != row.digest:
+                self._db.execute("DELETE FROM images WHERE name = ?", (row.digest,))
 
     def drop_image(self, name: str) -> None:
         """Forget the name."""

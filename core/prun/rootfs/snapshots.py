@@ -176,6 +176,17 @@ class Snapshots:
         """Return the keys of all containers that have a root here."""
         return _listed(os.path.join(self.path, "active"))
 
+    def used(self) -> set[str]:
+        """Return the chain IDs that containers' roots stand on, those below them too."""
+        parents = {chain_id: parent for _, chain_id, parent in self._metadata.snapshots()}
+        found: set[str] = set()
+        for key in self.keys():
+            chain = self._chain_of(key)
+            while chain and chain not in found:
+                found.add(chain)
+                chain = parents.get(chain, "")
+        return found
+
     def leftovers(self) -> list[str]:
         """Return the paths of what dead processes have left: half-made snapshots, directories without a row."""
         return [path for path in self._candidates() if is_unclaimed(path)]
@@ -195,19 +206,22 @@ class Snapshots:
         self, chains: Sequence[str], layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO], stack: ExitStack
     ) -> None:
         """Unpack and commit what is missing; the locks stay until ``stack`` ends."""
+        from prun.rootfs.writeback import durable
+
         fresh: list[_Fresh] = []
         below: list[str] = []
         temporary = stack.enter_context(temporary_directory(self.path))
-        for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
-            directory = self._directory_of(chain)
-            if not directory:
-                stack.enter_context(self._locked(chain))
-                directory = self._directory_of(chain)  # someone else may have been quicker
-            if not directory:
-                directory = os.path.join(temporary, str(len(below)), "fs")
-                size_bytes = self._apply(layer, open_blob, directory, below)
-                fresh.append(_Fresh(chain, parent, directory, size_bytes))
-            below.insert(0, directory)
+        with durable(self.path):
+            for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
+                directory = self._directory_of(chain)
+                if not directory:
+                    stack.enter_context(self._locked(chain))
+                    directory = self._directory_of(chain)  # someone else may have been quicker
+                if not directory:
+                    directory = os.path.join(temporary, str(len(below)), "fs")
+                    size_bytes = self._apply(layer, open_blob, directory, below)
+                    fresh.append(_Fresh(chain, parent, directory, size_bytes))
+                below.insert(0, directory)
         if fresh:
             self._commit(fresh)
 
@@ -235,14 +249,7 @@ class Snapshots:
             os.close(root)
 
     def _commit(self, fresh: list[_Fresh]) -> None:
-        """Make the layers durable and known, the lowest first."""
-        from prun.rootfs.syscalls import syncfs
-
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syncfs(fd)
-        finally:
-            os.close(fd)
+        """Make the layers, which are on the disk, known, the lowest first."""
         for chain_id, parent, directory, size_bytes in fresh:
             number = self._metadata.snapshot_of(chain_id)
             if number is None:

@@ -37,7 +37,7 @@ from images import (
 )
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, PrunError, ResourceExhausted
-from prun.image.archive import Loaded, load
+from prun.image.archive import Loaded, loading
 from prun.image.layout import ContentStore
 from prun.image.manifest import resolve
 from prun.image.platform import host_platform
@@ -66,7 +66,8 @@ def archived(path, data):
 
 
 def load_text(text, store, **more):
-    return load(parse_source(text), store, **more)
+    with loading(parse_source(text), store, **more) as found:
+        return found
 
 
 def everything(store):
@@ -663,11 +664,12 @@ def test_a_json_that_nests_too_deep_is_refused(tmp_path, store):
 MEASURED = """
 import re, sys
 from prun.errors import PrunError
-from prun.image.archive import load
+from prun.image.archive import loading
 from prun.image.layout import ContentStore
 from prun.image.source import parse_source
 try:
-    load(parse_source(sys.argv[1]), ContentStore(sys.argv[2]), stdin=sys.stdin.buffer)
+    with loading(parse_source(sys.argv[1]), ContentStore(sys.argv[2]), stdin=sys.stdin.buffer):
+        pass
 except PrunError as error:
     peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())  # ru_maxrss includes the parent's
     print(type(error).__name__, int(peak[1]) // 1024)
@@ -777,11 +779,12 @@ def test_a_layer_in_a_compression_we_do_not_read_is_refused(tmp_path, store):
 
 LOADER = """
 import sys
-from prun.image.archive import load
+from prun.image.archive import loading
 from prun.image.layout import ContentStore
 from prun.image.source import parse_source
-for loaded in load(parse_source(sys.argv[1]), ContentStore(sys.argv[2])):
-    print(loaded.target["digest"])
+with loading(parse_source(sys.argv[1]), ContentStore(sys.argv[2])) as found:
+    for loaded in found:
+        print(loaded.target["digest"])
 """
 
 
@@ -817,4 +820,5 @@ def test_many_processes_load_one_image_at_once(tmp_path, store):
 
 
 def test_a_source_can_be_made_by_hand(layout, store):
-    assert load(Source("oci", str(layout)), store)[0].names == ("docker.io/library/x:1",)
+    with loading(Source("oci", str(layout)), store) as found:
+        assert found[0].names == ("docker.io/library/x:1",)

@@ -13,7 +13,7 @@ import pytest
 from images import CONFIG, MANIFEST, busybox_layout, digest
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, PrunError, ResourceExhausted, Unavailable
-from prun.image.archive import load
+from prun.image.archive import loading
 from prun.image.layout import ContentStore
 from prun.image.source import parse_source
 
@@ -192,7 +192,8 @@ def test_blobs_of_one_ingest_appear_at_its_commit_and_those_not_named_do_not(sto
     with store.ingesting() as ingest:
         one, two = ingest.put(b"one", CONFIG), ingest.put(b"two", CONFIG)
         assert not store.has(one["digest"])
-        assert ingest.read(one["digest"], 10) == b"one"
+        with ingest.open(one["digest"]) as blob:
+            assert blob.read() == b"one"
         ingest.commit([one["digest"], digest(b"never written")])
     assert store.has(one["digest"])
     assert not store.has(two["digest"])
@@ -323,7 +324,8 @@ def test_the_index_is_read_under_a_lock_so_that_no_older_state_wins(store):
 @pytest.mark.parametrize("name", ["docker.io/library/busybox:latest", "localhost:5000/a/b:c"])
 def test_skopeo_reads_an_image_out_of_the_store(tmp_path, store, name):
     busybox_layout(tmp_path / "image")
-    (loaded,) = load(parse_source(f"oci:{tmp_path}/image:busybox"), store)
+    with loading(parse_source(f"oci:{tmp_path}/image:busybox"), store) as (loaded,):
+        pass
     store.write_index([(name, loaded.target)])
     found = subprocess.run(
         ["skopeo", "inspect", "--raw", f"oci:{store.path}:{name}"], capture_output=True, check=True
@@ -336,7 +338,8 @@ def test_skopeo_reads_an_image_out_of_the_store(tmp_path, store, name):
 
 def test_umoci_reads_an_image_out_of_the_store(tmp_path, store):
     busybox_layout(tmp_path / "image")
-    (loaded,) = load(parse_source(f"oci:{tmp_path}/image:busybox"), store)
+    with loading(parse_source(f"oci:{tmp_path}/image:busybox"), store) as (loaded,):
+        pass
     store.write_index([("busybox", loaded.target)])
     out = subprocess.run(
         ["umoci", "stat", "--json", "--image", f"{store.path}:busybox"], capture_output=True, check=True

@@ -1,0 +1,165 @@
+"""Removing images, and what nothing refers to any more.
+
+Kept are: what a name in the database leads to, what a container was made from or has mounted, and what a load or a
+pull at work says it needs (``Ingest.hold``: a file in its locked directory, which ends with it).  Whoever looks an
+image up for a run holds the store's lock shared; removing takes it alone, for as long as the removal itself takes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.engines.embedded.images import canonical, find, write_index
+from prun.errors import FailedPrecondition, PrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prun.metadata import ContainerRow, ImageRow
+    from prun.state import Store
+
+
+class Removed(NamedTuple):
+    """What a removal did: names that are gone, the digests of blobs that are, and their size."""
+
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    size_bytes: int
+
+    def lines(self) -> list[str]:
+        """Say it in docker's words."""
+        return [f"Untagged: {name}" for name in self.names] + [f"Deleted: {digest}" for digest in self.digests]
+
+
+class _Needed(NamedTuple):
+    """Digests of blobs and chain IDs of snapshots that somebody needs."""
+
+    blobs: set[str]
+    chains: set[str]
+
+
+def remove(store: Store, words: str, *, force: bool = False) -> Removed:
+    """Remove a name, or with an id all of an image's names, and what nothing else refers to any more.
+
+    ``force`` removes an image with several names by its id, and one that a container uses that is not running: what
+    that container needs stays until it is removed.
+
+    Raises:
+        NotFound: there is no such image.
+        FailedPrecondition: a container was made from the image; it has several names.
+    """
+    with store.removing_images():
+        row = find(store, words)
+        names = [each.name for each in store.metadata.images() if each.digest == row.digest]
+        by_id = row.name != canonical(words)
+        if by_id and len(names) > 1 and not force:
+            raise FailedPrecondition(
+                f"image {words} has several names: {', '.join(names)}", hint="remove each, or all with --force"
+            )
+        going = names if by_id else [row.name]
+        if len(going) == len(names):
+            _refuse_in_use(store, row, force=force)
+        return drop(store, going)
+
+
+def drop(store: Store, names: list[str]) -> Removed:
+    """Forget these names and collect the garbage; the caller holds ``removing_images``."""
+    for name in names:
+        store.metadata.drop_image(name)
+    write_index(store)
+    gone = collect_garbage(store)
+    return Removed(tuple(names), tuple(gone), sum(gone.values()))
+
+
+def unused(store: Store) -> list[ImageRow]:
+    """Return the images that no container was made from or has mounted."""
+    return [row for row in store.metadata.images() if not users(store, row)]
+
+
+def users(store: Store, row: ImageRow) -> list[ContainerRow]:
+    """Return the containers that were made from the image or have it mounted."""
+    digests = _manifest_digests(store, row)
+    mounting = {mount.container_id for mount in store.metadata.all_mounts() if mount.digest in digests}
+    return [each for each in store.metadata.containers() if each.digest in digests or each.id in mounting]
+
+
+def collect_garbage(store: Store) -> dict[str, int]:
+    """Remove blobs and snapshots that nobody needs; return the blobs' sizes by their digests.
+
+    The caller holds ``removing_images``.  Where an image's documents cannot be read nothing is removed: what it needs
+    is not known (``prun system check --repair`` removes such an image).
+    """
+    content, snapshots = store.content, store.snapshots
+    removed: dict[str, int] = {}
+    with content.sweeping() as held:
+        try:
+            needed = _needed(store)
+        except PrunError:
+            return removed
+        chains = needed.chains | held
+        # A layer was unpacked after those below it: the last first.
+        for _, chain_id, _ in reversed(store.metadata.snapshots()):
+            if chain_id not in chains:
+                snapshots.remove_chain(chain_id)
+        for digest in content.digests():
+            if digest not in needed.blobs and digest not in held:
+                removed[digest] = content.size(digest)
+                content.delete(digest)
+    return removed
+
+
+@contextmanager
+def collected_on_failure(store: Store) -> Iterator[None]:
+    """Collect the garbage when the block fails; the caller holds no lock of the store."""
+    try:
+        yield
+    except PrunError:
+        with store.removing_images():
+            collect_garbage(store)
+        raise
+
+
+def _needed(store: Store) -> _Needed:
+    """Return what images, containers and mounts need.
+
+    Raises:
+        PrunError: a document cannot be read.
+    """
+    from prun.image.identity import chain_ids
+    from prun.image.manifest import blobs, descriptor_of, manifests, open_manifest
+
+    content = store.content
+    targets = {row.digest: row.target for row in store.metadata.images()}
+    used = {row.digest for row in store.metadata.containers()} | {row.digest for row in store.metadata.all_mounts()}
+    for digest in used - {""} - set(targets):
+        if content.has(digest):
+            targets[digest] = descriptor_of(content, digest)
+    needed = _Needed(set(), store.snapshots.used())
+    for target in targets.values():
+        needed.blobs.update(blob["digest"] for blob in blobs(content, target))
+        for found in manifests(content, target):
+            if content.has(found.descriptor["digest"]):
+                diff_ids = open_manifest(content, found.descriptor).config["rootfs"]["diff_ids"]
+                needed.chains.update(chain_ids(diff_ids))
+    return needed
+
+
+def _manifest_digests(store: Store, row: ImageRow) -> set[str]:
+    """Return the digests of an image's manifests: that of the row at least, whatever its documents are like."""
+    from prun.image.manifest import manifests
+
+    digests = {row.digest}
+    with suppress(PrunError):  # a damaged image can be removed, too
+        digests.update(found.descriptor["digest"] for found in manifests(store.content, row.target))
+    return digests
+
+
+def _refuse_in_use(store: Store, row: ImageRow, *, force: bool) -> None:
+    for user in users(store, row):
+        if force and user.status in ("created", "stopped"):
+            continue
+        how = "rm -f" if user.status in ("running", "paused") else "rm"
+        raise FailedPrecondition(
+            f"image {row.name} is in use by container {user.name}", hint=f"remove it first: prun {how} {user.name}"
+        )
