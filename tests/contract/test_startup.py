@@ -63,6 +63,8 @@ def test_an_import_costs_little(
         (["--version"], HEAVY | NO_PLUGINS, 90),
         (["--help"], HEAVY | NO_PLUGINS, 90),
         (["run", "--rm", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 134),
+        (["__complete", "zsh", "run", "--rm", "b"], RUN_PATH | (NO_PLUGINS - {"sqlite3"}), 90),
+        (["__complete", "zsh", "rm", "b"], HEAVY, 160),
         (["spec", "--runtime", "fake", "scratch", "true"], RUN_PATH | {"prun_linux", "prun_windows"}, 128),
     ],
 )

@@ -76,6 +76,11 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
     if not parsed.rest or parsed.flags["help"] or parsed.flags["version"]:
         return _click(["--version" if parsed.flags["version"] else "--help"], settings)
     name, *rest = parsed.rest
+    if name == "__complete":
+        from prun.cli.completion import answered
+
+        print(answered(rest))
+        return 0
     if name in ("run", "spec") and "--help" not in _options_of(rest):
         from prun.cli import run
 

@@ -88,6 +88,7 @@ class _Lazy(click.Group):
 
 # Name: the module of prun.cli that has it, and the first line of its help.
 COMMANDS = {
+    "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
     "images": ("images", "List images."),
     "inspect": ("containers", "Show all that is known of containers and images, as JSON."),

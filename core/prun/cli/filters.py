@@ -23,10 +23,18 @@ Key = Callable[[str], Callable[[Row], bool]]
 _ALL_FIT = ("label", "label!")
 
 
+class Filter(click.types.StringParamType):
+    """A filter on the command line; ``keys`` are those that the command knows."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = keys
+
+
 def filter_option(*keys: str, short: str = "-f") -> Callable[[Any], Any]:
     """Return the option ``--filter`` of a command that knows these keys; its values come as ``filters``."""
     names = (short, "--filter", "filters") if short else ("--filter", "filters")
-    return click.option(*names, multiple=True, metavar="KEY=VALUE", help=f"By {', '.join(keys)}.")
+    text = f"By {', '.join(keys)}."
+    return click.option(*names, type=Filter(keys), multiple=True, metavar="KEY=VALUE", help=text)
 
 
 def parse_filters(words: Sequence[str], keys: Mapping[str, Key[Row]]) -> Callable[[Row], bool]:
