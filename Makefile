@@ -12,7 +12,8 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN_PACKAGES   := runc conmon catatonit busybox-static golang-github-containers-common python3-venv
 # What the tests compare with and are checked against: other tools, the OCI schemas, Debian itself.
 TEST_PACKAGES  := $(RUN_PACKAGES) uidmap fuse-overlayfs crun umoci skopeo debootstrap libcap2-bin attr strace tzdata qemu-system-x86 \
-                  podman bash zsh fish golang-github-opencontainers-specs-dev golang-github-opencontainers-image-spec-dev
+                  podman docker-registry apache2-utils openssl bash zsh fish \
+                  golang-github-opencontainers-specs-dev golang-github-opencontainers-image-spec-dev
 BENCH_PACKAGES := $(TEST_PACKAGES) containerd
 
 help: ## Show the targets

@@ -146,7 +146,8 @@ class Runner:
         from prun import state as places
         from prun.config import read_settings
 
-        self.settings: Settings = read_settings(config or os.environ.get("PRUN_CONFIG", ""))
+        self.config = config or os.environ.get("PRUN_CONFIG", "")
+        self.settings: Settings = read_settings(self.config)
         self.runtime = runtime or os.environ.get("PRUN_RUNTIME") or self.settings.runtime or "linux"
         self.root = root or os.environ.get("PRUN_ROOT") or self.settings.root or places.default_root()
         self.state = state or os.environ.get("PRUN_STATE") or self.settings.state or places.default_state()
@@ -234,6 +235,8 @@ class Runner:
             options={**self.settings.options(self.runtime), **asked.pop("opt", NOTHING)},
             root=self.root,
             state=self.state,
+            config=self.config,
+            aliases=self.settings.aliases,
             **asked,
             **fields_of(words),  # type: ignore[arg-type]  # the fields' types are those of their modules
         )

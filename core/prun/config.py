@@ -11,6 +11,9 @@
     enabled = true                  # false: not loaded
     on_error = "fail"               # "warn": left out, with a warning, when it does not load
 
+    [registries."docker.io"]        # mirrors and the like, and
+    [aliases]                       # short names: see prun.image.registry.settings
+
 Read from /etc/prun/prun.toml, then the user's ($XDG_CONFIG_HOME/prun/prun.toml), then ``--config FILE``; later files
 win key by key.  A file that somebody else may write to is refused.  An unknown key is an error that names it.
 """
@@ -26,7 +29,9 @@ from prun.types import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEYS = ("root", "state", "runtime", "runtimes", "plugins")
+    from prun.image.registry.settings import Rule
+
+KEYS = ("root", "state", "runtime", "runtimes", "plugins", "registries", "aliases")
 PLUGIN_KEYS = ("enabled", "on_error")
 
 
@@ -39,6 +44,8 @@ class Settings(NamedTuple):
     runtimes: Mapping[str, Mapping[str, str]] = {}
     disabled: frozenset[str] = frozenset()
     tolerated: frozenset[str] = frozenset()
+    registries: Mapping[str, Rule] = {}
+    aliases: Mapping[str, str] = NOTHING
 
     def options(self, runtime: str) -> Mapping[str, str]:
         """Return the options of a runtime."""
@@ -105,7 +112,17 @@ def _merge(old: Settings, new: dict[str, Any], path: str) -> Settings:
             raise InvalidArgument(f"{where}: on_error is {on_error!r}", hint='"fail" or "warn"')
         _switch(tolerated, name, on=on_error == "warn")
     root, state, runtime = (_of(new, key, str, getattr(old, key), path) for key in ("root", "state", "runtime"))
-    return Settings(root, state, runtime, runtimes, frozenset(disabled), frozenset(tolerated))
+    registries, aliases = _registries(old, new, path)
+    return Settings(root, state, runtime, runtimes, frozenset(disabled), frozenset(tolerated), registries, aliases)
+
+
+def _registries(old: Settings, new: dict[str, Any], path: str) -> tuple[Mapping[str, Rule], Mapping[str, str]]:
+    rules, aliases = _table(new, "registries", path), _table(new, "aliases", path)
+    if not rules and not aliases:
+        return old.registries, old.aliases
+    from prun.image.registry.settings import parse_aliases, parse_rules
+
+    return {**old.registries, **parse_rules(rules, path)}, {**old.aliases, **parse_aliases(aliases, path)}
 
 
 def _options(table: object, where: str) -> dict[str, str]:

@@ -13,9 +13,11 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from prun.image.document import ImageConfig
+    from prun.image.registry.progress import Listener
     from prun.request.files import SecretRequest
     from prun.request.mounts import MountRequest
     from prun.request.resources import Resources
@@ -79,11 +81,13 @@ class RunRequest(NamedTuple):
     image's; ``()`` clears it.  ``env`` entries are ``KEY=value`` to set and ``KEY`` to remove: whoever makes the
     request has looked up the host's values.  ``options`` are the runtime's own (``--opt KEY=VALUE``, ``[runtimes.*]``),
     ``security`` the words of ``--security-opt``.  ``root`` keeps what lasts (images, snapshots), ``state`` what ends
-    with the machine's uptime (bundles, the OCI runtime's state).
+    with the machine's uptime (bundles, the OCI runtime's state).  ``config`` is the ``prun.toml`` beside the usual
+    ones, for whoever needs more of what they say; ``aliases`` are their short names for images.
 
     ``capture``: the caller wants stdout and stderr as bytes.  ``view_only``: the root file system is only looked
     into, nothing is unpacked or mounted (``prun spec``, runtimes that execute nothing).  ``two_step``: create and
-    start are separate calls of the OCI runtime, because a plugin acts between them.
+    start are separate calls of the OCI runtime, because a plugin acts between them.  ``progress`` opens what shows how
+    far an image is that has to be fetched.
 
     The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
     names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
@@ -114,10 +118,13 @@ class RunRequest(NamedTuple):
     options: Mapping[str, str] = NOTHING
     root: str = ""
     state: str = ""
+    config: str = ""
+    aliases: Mapping[str, str] = NOTHING
     stdin: bytes | None = None
     capture: bool = False
     view_only: bool = False
     two_step: bool = False
+    progress: "Callable[[], AbstractContextManager[Listener | None]] | None" = None
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 # What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
-STORE_COMMANDS = frozenset(("images", "inspect", "load", "ps", "rm", "rmi", "secret", "system", "volume"))
+STORE_COMMANDS = frozenset(("images", "inspect", "load", "ps", "pull", "rm", "rmi", "secret", "system", "volume"))
 
 
 def main() -> NoReturn:

@@ -94,6 +94,7 @@ COMMANDS = {
     "inspect": ("containers", "Show all that is known of containers and images, as JSON."),
     "load": ("images", "Load images from an archive or a layout."),
     "plugins": ("system", "List runtimes, engines and plugins."),
+    "pull": ("registries", "Fetch an image from a registry."),
     "ps": ("containers", "List containers."),
     "rm": ("containers", "Remove containers."),
     "rmi": ("images", "Remove images."),

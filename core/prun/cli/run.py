@@ -17,8 +17,10 @@ from prun.types import RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from prun.cli.grammar import Parsed
+    from prun.image.registry.progress import Listener
     from prun.types import Platform
 
 DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
@@ -134,6 +136,9 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         options={**runner.settings.options(runner.runtime), **pairs("opt", lists["opt"], need_value=True)},
         root=runner.root,
         state=runner.state,
+        config=runner.config,
+        aliases=runner.settings.aliases,
+        progress=None if flags["quiet"] else _progress,
         **fields_of(parsed.asked),  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
 
@@ -147,6 +152,12 @@ def _platform(word: str) -> Platform | None:
         return parse_platform(default) if default else None
     except InvalidArgument as error:
         raise InvalidArgument(f"{DEFAULT_PLATFORM}: {error}", hint=error.hint) from error
+
+
+def _progress() -> AbstractContextManager[Listener | None]:
+    from prun.cli.progress import shown
+
+    return shown("auto")
 
 
 def _entrypoint(word: str) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ DEFAULT_TAG = "latest"
 MAX_PATH_LENGTH = 255
 
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _TAG = "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}"
 
 
@@ -115,13 +115,13 @@ def _check_name(text: str, domain: str, path: str) -> None:
         raise InvalidArgument(
             f"image reference {shown} has no repository name", hint="a name looks like busybox:latest"
         )
-    if not re.fullmatch(_DOMAIN, domain):
+    if not re.fullmatch(DOMAIN, domain):
         raise InvalidArgument(f"image reference {shown} has the invalid domain {domain[:200]!r}")
     if len(path) > MAX_PATH_LENGTH:
         raise InvalidArgument(f"image reference {shown} has a name of more than {MAX_PATH_LENGTH} characters")
-    if not re.fullmatch(_PATH, path):
+    if not re.fullmatch(PATH, path):
         lower = path.lower().removeprefix("library/")
-        upper_only = path != path.lower() and re.fullmatch(_PATH, path.lower())
+        upper_only = path != path.lower() and re.fullmatch(PATH, path.lower())
         raise InvalidArgument(
             f"image reference {shown} has an invalid repository name"
             + (": it must be lower case" if path != path.lower() else ""),

@@ -81,7 +81,7 @@ def scratch_directory(parent: str) -> Iterator[str]:
         os.chmod(path, 0o700)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(descriptor, path):
+        if is_at(descriptor, path):
             break
         os.close(descriptor)  # taken for a dead one's and removed before it was locked
     try:
@@ -141,7 +141,8 @@ def _is_abandoned(path: str) -> bool:
     return True
 
 
-def _is_at(descriptor: int, path: str) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
+    """Tell whether an open file is still the one that ``path`` leads to."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from prun.errors import FailedPrecondition, InvalidArgument
+from prun.errors import InvalidArgument
 from prun.request import flag, many, one
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DETACH_KEYS = "ctrl-p,ctrl-q"
 def fields(asked: Asked) -> dict[str, object]:
     """Return ``init``, ``timeout_s``, ``attach``, ``cid_file`` and the other fields of the group.
 
-    ``quiet`` makes none: nothing is said on the way as long as nothing is pulled.
+    ``quiet`` makes none: it is about what the command line says while an image is pulled.
     """
     flag(asked, "quiet")
     keys = one(asked, "detach_keys") if "detach_keys" in asked else None
@@ -147,9 +147,4 @@ def _pull(asked: Asked) -> str:
     policy = one(asked, "pull") or "missing"
     if policy not in PULL:
         raise InvalidArgument(f"--pull {policy!r} is not one of {', '.join(PULL)}")
-    if policy in ("always", "newer"):
-        raise FailedPrecondition(
-            f"--pull {policy}: this prun does not speak to registries yet",
-            hint="fetch the image with another tool, such as skopeo copy, and prun load it",
-        )
     return policy

@@ -25,7 +25,8 @@ SCRATCH = "scratch"
 def resolve_image(request: RunRequest, platform: Platform) -> Image:
     """Return the image that ``request.image`` names, for ``platform``.
 
-    ``scratch`` is the empty image, as in a Dockerfile.  An archive or a layout is loaded into the store first.
+    ``scratch`` is the empty image, as in a Dockerfile.  An archive or a layout is loaded into the store first; what
+    has a name and is missing is pulled, unless ``request.pull`` says otherwise.
 
     Raises:
         NotFound: there is none; the message names the nearest ones.
@@ -35,8 +36,51 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
     with Store(request.root, request.state) as store:
-        row = _loaded_or_found(store, request.image, unpack=not request.view_only)
+        if parse_source(request.image) is None:
+            return _named(store, request, platform)
+        row = _loaded(store, request.image, unpack=not request.view_only)
         return resolve(store.content, row.target, platform, row.name)
+
+
+def _named(store: Store, request: RunRequest, platform: Platform) -> Image:
+    """Return the image of a reference or an id; of what ``--pull`` wants to be fetched, that of the registry."""
+    from prun.image.manifest import resolve
+
+    words = request.image
+    if request.aliases:
+        from prun.image.registry.settings import unaliased
+
+        words = unaliased(words, request.aliases)
+    try:
+        row = find(store, words)
+        image = resolve(store.content, row.target, platform, row.name)
+        if request.pull in ("missing", "never") or _by_digest(store, words):
+            return image
+    except NotFound:
+        if request.pull == "never":
+            raise
+        image = None
+    try:
+        row = _pulled(store, words, request, platform)
+    except PrunError as error:
+        if image is not None and request.pull == "newer":  # podman: what is here will do
+            return image
+        if type(error) is NotFound or image is None:
+            error.args = (f'could not resolve "{words}": {error}',)
+            error.hint = "; ".join(filter(None, (error.hint, _nearest(words, store.metadata.images()))))
+        raise
+    return resolve(store.content, row.target, platform, row.name)
+
+
+def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -> ImageRow:
+    from contextlib import nullcontext
+
+    from prun.config import read_settings
+    from prun.engines.embedded.pulling import pull_image
+
+    settings, unpack = read_settings(request.config), not request.view_only
+    with request.progress() if request.progress else nullcontext() as listener:
+        return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack)
 
 
 def load_images(
@@ -147,9 +191,7 @@ def write_index(store: Store) -> None:
     store.content.write_index(entries())
 
 
-def _loaded_or_found(store: Store, words: str, *, unpack: bool) -> ImageRow:
-    if parse_source(words) is None:
-        return find(store, words)
+def _loaded(store: Store, words: str, *, unpack: bool) -> ImageRow:
     import sys
 
     rows = _load(store, words, tag="", unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
@@ -180,7 +222,8 @@ def canonical(words: str) -> str:
 
 def repository_of(name: str) -> str:
     """Return the repository of a canonical name: what stands before tag and digest."""
-    return name.partition("@")[0].rpartition(":")[0]
+    head, _, tag = name.partition("@")[0].rpartition(":")
+    return head if head and "/" not in tag else name.partition("@")[0]
 
 
 def _nearest(words: str, rows: list[ImageRow]) -> str:
@@ -189,4 +232,4 @@ def _nearest(words: str, rows: list[ImageRow]) -> str:
     names = {str(parse_reference(row.name).familiar): row.name for row in rows if not row.name.startswith("sha256:")}
     near = difflib.get_close_matches(words, names, n=3, cutoff=0.5)
     known = f"there is {', '.join(near)}; " if near else ""
-    return known + "load one with `prun load FILE`; see `prun images`"
+    return f"{known}`prun pull {words}` fetches it, `prun load FILE` takes it from an archive; see `prun images`"

@@ -1,0 +1,142 @@
+"""Images from registries into the store: which host, as whom, under which name."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from prun.image.partial import KEPT_S, forget_partials
+from prun.image.platform import host_platform
+from prun.image.reference import parse_reference
+from prun.image.registry.client import Registry
+from prun.image.registry.credentials import find_login
+from prun.image.registry.endpoint import endpoints
+from prun.image.registry.progress import Reporter
+from prun.image.registry.pull import pull
+from prun.image.registry.settings import unaliased
+from prun.image.registry.transport import Transport
+from prun.metadata import ImageRow
+from prun.state import may_mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+    from prun.config import Settings
+    from prun.image.document import Descriptor
+    from prun.image.reference import Reference
+    from prun.image.registry.auth import Login
+    from prun.image.registry.endpoint import Endpoint
+    from prun.image.registry.progress import Listener
+    from prun.image.registry.pull import Unpack
+    from prun.image.registry.transport import Patience
+    from prun.state import Store
+    from prun.types import Image, Platform
+
+
+class Access(NamedTuple):
+    """How to get at registries, beside what ``prun.toml`` says.
+
+    ``login`` comes instead of those that are kept in files, ``auth_file`` and ``cert_dir`` instead of the usual files
+    and directories; ``tls_verify`` overrides ``insecure``.
+    """
+
+    login: Login | None = None
+    auth_file: str = ""
+    cert_dir: str = ""
+    tls_verify: bool | None = None
+    patience: Patience | None = None
+
+
+ACCESS = Access()
+
+
+def pull_image(
+    store: Store,
+    words: str,
+    settings: Settings,
+    *,
+    platform: Platform | None = None,
+    everything: bool = False,
+    access: Access = ACCESS,
+    listener: Listener | None = None,
+    unpack: bool = True,
+) -> ImageRow:
+    """Fetch an image for ``platform``, this machine's by default, or for all of them; name it, and return its row.
+
+    With ``unpack`` the layers for this machine are unpacked as they come; only root can.
+
+    Raises:
+        InvalidArgument: ``words`` is no reference.
+        NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: no registry gives it, or not whole.
+    """
+    reference = parse_reference(unaliased(words, settings.aliases))
+    report = Reporter(listener)
+    name = stored_name(reference)
+    report("resolved", detail=name)
+    forget_partials(store.content, older_than_s=KEPT_S)
+    wanted = None if everything else platform or host_platform()
+    unpacking = _unpacker(store) if unpack and may_mount() else None
+    with store.using_images():
+        before = store.metadata.image(name)
+        found = endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify)
+        target = _from_first(
+            found, lambda registry: _pulled(registry, reference, store, wanted, unpacking), access, report
+        )
+        row = ImageRow(name, target["digest"], target["mediaType"], target["size"], time.time())
+        if before is not None and before.digest == row.digest:
+            row = row._replace(created_at=before.created_at)
+        store.metadata.put_image(row)
+
+        from prun.engines.embedded.images import write_index
+
+        write_index(store)
+    is_new = before is None or before.digest != row.digest
+    report("done", row.digest, detail=f"{'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
+    return row
+
+
+def stored_name(reference: Reference) -> str:
+    """Return the name under which a pulled image is known: with a digest, which says it all, there is no tag."""
+    return str(reference._replace(tag="")) if reference.digest else str(reference)
+
+
+def _pulled(
+    registry: Registry, reference: Reference, store: Store, platform: Platform | None, unpack: Unpack | None
+) -> Descriptor:
+    return pull(registry, reference.digest or reference.tag, store.content, platform, unpack)
+
+
+def _from_first(
+    found: Iterable[Endpoint], work: Callable[[Registry], Descriptor], access: Access, report: Reporter
+) -> Descriptor:
+    """Do the work with the first endpoint that can; what a mirror cannot give, the next may."""
+    for endpoint in found:
+        registry = open_registry(endpoint, access, report)
+        try:
+            return work(registry)
+        except (NotFound, PermissionDenied, Unavailable, DataLoss, InvalidArgument) as error:
+            if not endpoint.is_mirror:
+                raise
+            report("warning", detail=f"mirror {endpoint.host}: {error}")
+    raise AssertionError("the last endpoint is no mirror")
+
+
+def open_registry(endpoint: Endpoint, access: Access, report: Reporter) -> Registry:
+    """Return a client of an endpoint, with the login that belongs to it."""
+    transport = Transport(cert_dir=access.cert_dir, patience=access.patience)
+    login = access.login
+    if login is None or endpoint.is_mirror:  # --creds are for the registry that was named
+        login = find_login(endpoint.name, access.auth_file)
+    return Registry(endpoint, transport, login, report)
+
+
+def _unpacker(store: Store) -> Unpack:
+    from prun.image.platform import rank
+
+    def unpack(image: Image, open_blob: Callable[[str], BinaryIO]) -> None:
+        if rank(host_platform(), image.platform) is not None:
+            store.snapshots.unpack(image.layers, open_blob)
+
+    return unpack

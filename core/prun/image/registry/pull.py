@@ -1,0 +1,257 @@
+"""An image and all that it needs, from a registry into the content store.
+
+Documents first, for they say what is needed; then the layers, several at a time, unpacked as they come; the documents
+are stored last, so that what the store names it has.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
+from prun.image.fields import load_object
+from prun.image.manifest import blobs, manifests, open_manifest, resolve
+from prun.image.partial import is_stored, partial
+from prun.image.platform import host_platform
+from prun.image.registry.arrival import Arrival
+from prun.image.registry.attempts import Attempts
+from prun.image.registry.transport import Transient, check_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import BinaryIO
+
+    from prun.image.document import Descriptor
+    from prun.image.layout import ContentStore
+    from prun.image.partial import Partial
+    from prun.image.registry.client import Registry
+    from prun.image.registry.transport import Answer
+    from prun.types import Image, Platform
+
+    # Unpacks the layers of an image, which it opens by their digests.
+    Unpack = Callable[[Image, Callable[[str], BinaryIO]], None]
+
+JOBS = 4
+
+
+class _Remote:
+    """Documents as content to resolve images in: those of the store, and of the registry where it has none."""
+
+    def __init__(self, registry: Registry, store: ContentStore) -> None:
+        self._registry = registry
+        self._store = store
+        self._manifests: dict[str, Descriptor] = {}
+        self._configs: dict[str, Descriptor] = {}
+        self.documents: dict[str, bytes] = {}
+
+    def target(self, reference: str) -> Descriptor:
+        """Fetch the manifest or index of a tag or a digest and return what describes it."""
+        document = self._registry.manifest(reference)
+        self._learn(document.descriptor["digest"], document.data)
+        return document.descriptor
+
+    def has(self, digest: str) -> bool:
+        return digest in self.documents or digest in self._manifests or digest in self._configs
+
+    def read(self, digest: str, limit_bytes: int) -> bytes:
+        if digest not in self.documents:
+            self._learn(digest, self._read(digest, limit_bytes))
+        return self.documents[digest]
+
+    def _read(self, digest: str, limit_bytes: int) -> bytes:
+        expected = self._manifests.get(digest) or self._configs.get(digest)
+        if expected is None:
+            raise NotFound(f"blob {digest} is named by nothing")
+        if is_stored(self._store, expected):
+            try:
+                return self._store.read(digest, limit_bytes)
+            except DataLoss:
+                self._store.delete(digest)  # to be had anew
+        if digest in self._manifests:
+            return self._registry.manifest(digest, expected).data
+        return self._registry.small_blob(expected)
+
+    def _learn(self, digest: str, data: bytes) -> None:
+        """Take in a document, and what it says that there is; ``prun.image.manifest`` checks it when it is read."""
+        self.documents[digest] = data
+        document = load_object(data, f"document {digest}")
+        entries = document.get("manifests", [])
+        for known, found in ((self._manifests, entries), (self._configs, [document.get("config")])):
+            for entry in found if isinstance(found, list) else ():
+                if isinstance(entry, dict) and isinstance(entry.get("digest"), str):
+                    known.setdefault(entry["digest"], entry)  # type: ignore[arg-type]  # parse_descriptor checks it
+
+
+class Plan(NamedTuple):
+    """What an image needs, what is needed before what needs it; ``image`` is the one to unpack, if there is one."""
+
+    target: Descriptor
+    needed: Sequence[Descriptor]
+    image: Image | None
+
+
+def pull(
+    registry: Registry, reference: str, store: ContentStore, platform: Platform | None, unpack: Unpack | None
+) -> Descriptor:
+    """Fetch an image by tag or digest, for one platform, or with ``None`` for all, and return its target.
+
+    The caller keeps the store from being cleaned up meanwhile, and gives the target its name.
+
+    Raises:
+        NotFound: there is no such image, or none for the platform.
+        PermissionDenied: the registry wants somebody else to ask.
+        DataLoss, InvalidArgument, ResourceExhausted: the registry gives something else than it should.
+        Unavailable: it gives nothing, for long enough.
+    """
+    remote = _Remote(registry, store)
+    plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name)
+    layers = [each for each in plan.needed if each["digest"] not in remote.documents]
+    _Fetch(registry, store, layers).run(plan.image, unpack)
+    with store.ingesting() as ingest:
+        documents = [each for each in plan.needed if each["digest"] in remote.documents]
+        for descriptor in documents:
+            digest = descriptor["digest"]
+            if not ingest.has(digest) and not is_stored(store, descriptor):
+                with ingest.writer(descriptor) as writer:
+                    writer.write(remote.documents[digest])
+        ingest.commit(descriptor["digest"] for descriptor in documents)
+    return plan.target
+
+
+def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: str) -> Plan:
+    if platform is None:
+        needed = list(blobs(remote, target))
+        try:
+            return Plan(target, needed, resolve(remote, target, host_platform(), name))
+        except NotFound:
+            return Plan(target, needed, None)
+    image = resolve(remote, target, platform, name)
+    found = next(each for each in manifests(remote, target) if each.descriptor["digest"] == image.digest)
+    manifest = open_manifest(remote, found.descriptor).manifest
+    needed = [*manifest["layers"], manifest["config"], found.descriptor, *reversed(found.indexes)]
+    return Plan(target, needed, image)
+
+
+class _Fetch:
+    """The layers of one pull, on their way."""
+
+    def __init__(self, registry: Registry, store: ContentStore, layers: Iterable[Descriptor]) -> None:
+        self._registry = registry
+        self._store = store
+        self._report = registry.report
+        self._arrivals = {each["digest"]: Arrival(store, each) for each in layers}
+        self._waiting = iter(list(self._arrivals.values()))
+        self._lock = threading.Lock()
+        self._resumed = False
+
+    def run(self, image: Image | None, unpack: Unpack | None) -> None:
+        """Fetch all of them, and unpack ``image`` meanwhile."""
+        # Not an executor: the interpreter waits for its threads at the end, and these may wait for a registry.
+        threads = [
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
+            for number in range(min(JOBS, len(self._arrivals)))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            if image is not None and unpack is not None:
+                self._unpack(image, unpack)
+            for arrival in self._arrivals.values():
+                arrival.wait()
+        except BaseException as error:
+            self._give_up(error)
+            for thread in threads:
+                thread.join(timeout=1)
+            raise
+
+    def _unpack(self, image: Image, unpack: Unpack) -> None:
+        self._report("unpacking", image.digest)
+        try:
+            unpack(image, self._open)
+        except (DataLoss, InvalidArgument):
+            if not self._resumed:
+                raise
+            # What an earlier process had left was damaged, and has been fetched anew by the time that all is here.
+            for arrival in self._arrivals.values():
+                arrival.wait()
+            unpack(image, self._store.open)
+        self._report("unpacked", image.digest)
+
+    def _open(self, digest: str) -> BinaryIO:
+        return self._arrivals[digest].open() if digest in self._arrivals else self._store.open(digest)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                arrival = next(self._waiting, None)
+            if arrival is None or self._registry.transport.cancelled.is_set():
+                return
+            try:
+                self._fetch(arrival)
+            except BaseException as error:  # noqa: BLE001  the thread that waits for it raises it
+                self._give_up(error)
+                return
+
+    def _give_up(self, error: BaseException) -> None:
+        for arrival in self._arrivals.values():
+            arrival.failed(error)
+        self._registry.transport.abort()
+
+    def _fetch(self, arrival: Arrival) -> None:
+        expected = arrival.descriptor
+        digest, size = expected["digest"], expected["size"]
+        with partial(self._store, expected, lambda: self._report("waiting", digest, 0, size)) as found:
+            if found is None:
+                arrival.complete()
+                self._report("exists", digest, size, size)
+                return
+            self._resumed = self._resumed or found.resumed
+            attempts = Attempts(self._registry.transport, self._report)
+            while True:
+                try:
+                    self._bring(found, arrival, attempts)
+                    if found.is_right() or not found.resumed:
+                        break
+                    found.restart()
+                    arrival.grown(found.descriptor, 0)
+                except Transient as error:
+                    attempts.wait_after(error, digest)
+            found.commit()
+            arrival.complete()
+        self._report("downloaded", digest, size, size)
+
+    def _bring(self, found: Partial, arrival: Arrival, attempts: Attempts) -> None:
+        """Ask for what is missing and take what comes."""
+        digest, size = arrival.descriptor["digest"], arrival.descriptor["size"]
+        arrival.grown(found.descriptor, found.size)
+        if found.size == size:
+            return
+        answer = self._registry.blob(digest, found.size)
+        if not _continues(answer, found.size, size):
+            if answer.status != 200:
+                answer.close()
+                if not found.size:
+                    raise Unavailable(f"blob {digest}: the registry answers {answer.status} to a plain question")
+                raise Transient(f"blob {digest}: the registry cannot go on with it")
+            found.restart()
+            arrival.grown(found.descriptor, 0)
+        check_length(answer, size - found.size, f"blob {digest}")
+        for chunk in answer.chunks():
+            found.append(chunk)
+            arrival.grown(found.descriptor, found.size)
+            attempts.brought(len(chunk))
+            self._report("downloading", digest, found.size, size)
+            if self._registry.transport.cancelled.is_set():
+                answer.close()
+                raise Unavailable(f"blob {digest} is not fetched: the work was given up")
+        if found.size < size:
+            raise Transient(f"blob {digest} ends after {found.size} of {size} bytes")
+
+
+def _continues(answer: Answer, offset: int, size: int) -> bool:
+    """Tell whether an answer has the bytes from ``offset`` on."""
+    if answer.status != 206:
+        return answer.status == 200 and not offset
+    stated = answer.headers.get("Content-Range", "").replace(" ", "").lower()
+    return stated in (f"bytes{offset}-{size - 1}/{size}", f"bytes{offset}-{size - 1}/*") and offset > 0
