@@ -78,7 +78,7 @@ def test_the_root_can_be_read_only(prun: Prun, flag: str) -> None:
 
 def test_an_unknown_image_is_not_resolved(prun: Prun) -> None:
     """S6."""
-    done = prun("run", "--rm", "busybux")
+    done = prun("run", "--rm", "--pull", "never", "busybux")
     assert done.returncode == 125
     assert 'could not resolve "busybux"' in done.stderr
     assert "busybox" in done.stderr.partition("could not resolve")[2]
@@ -282,7 +282,7 @@ def test_a_run_can_start_straight_from_an_archive(prun: Prun, archive: Path) -> 
 
 
 def test_an_error_can_be_json(prun: Prun) -> None:
-    done = prun("--error-format", "json", "run", "--rm", "nope")
+    done = prun("--error-format", "json", "run", "--rm", "--pull", "never", "nope")
     assert json.loads(done.stderr) == {
         "error": "NotFound", "stage": "resolve", "plugin": "engine prun.engines.embedded", "exit_code": 125,
         "cause": 'could not resolve "nope"', "remedy": json.loads(done.stderr)["remedy"],
@@ -290,5 +290,5 @@ def test_an_error_can_be_json(prun: Prun) -> None:
 
 
 def test_debug_adds_the_traceback(prun: Prun) -> None:
-    assert "Traceback" not in prun("run", "nope").stderr
-    assert "Traceback" in prun("--debug", "run", "nope").stderr
+    assert "Traceback" not in prun("run", "--pull", "never", "nope").stderr
+    assert "Traceback" in prun("--debug", "run", "--pull", "never", "nope").stderr

@@ -8,7 +8,7 @@ import click
 
 from prun.cli.images import opened
 from prun.cli.progress import FORMS, shown
-from prun.cli.run import runner_of
+from prun.cli.run import runner_of, wanted_platform
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -61,11 +61,10 @@ def pull(
 ) -> None:
     """Fetch an image from a registry."""
     from prun.engines.embedded.pulling import pull_image
-    from prun.image.platform import parse_platform
 
     if all_platforms and platform:
         raise InvalidArgument("--all-platforms and --platform cannot both be", hint="leave one out")
-    wanted = parse_platform(platform) if platform else None
+    wanted = wanted_platform(platform)
     runner = runner_of(settings)
     with opened(settings) as store, shown(progress, quiet=quiet) as listener:
         row = pull_image(

@@ -131,7 +131,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         labels=pairs("label", (*labels_from_files(lists["label_file"]), *lists["label"])),
         annotations=pairs("annotation", lists["annotation"]),
         security=lists["security_opt"],
-        platform=_platform(values["platform"]),
+        platform=wanted_platform(values["platform"]),
         rootfs=os.path.abspath(values["rootfs"]) if values["rootfs"] else "",
         options={**runner.settings.options(runner.runtime), **pairs("opt", lists["opt"], need_value=True)},
         root=runner.root,
@@ -143,7 +143,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
     )
 
 
-def _platform(word: str) -> Platform | None:
+def wanted_platform(word: str) -> Platform | None:
     """Return the platform asked for, or docker's default where there is one, or None."""
     if word:
         return parse_platform(word)

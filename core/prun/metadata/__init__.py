@@ -38,6 +38,9 @@ VERSION = 3  # of the schema; prun.metadata.schema has the steps
 EVENTS_KEPT = 20_000
 
 
+_BUSY_S = 20.0
+
+
 class Metadata:
     """One connection to the database at ``path``, which is made when it does not exist.
 
@@ -326,11 +329,22 @@ def _connect(path: str) -> sqlite3.Connection:
     # SQLite alone may open the file: closing any other descriptor of it would drop the locks of all our connections
     # (https://www.sqlite.org/howtocorrupt.html, 2.2).  Its directory is private whatever the file's first mode is.
     is_new = not os.path.exists(path)
-    db = sqlite3.connect(path, timeout=20.0, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
-    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        db.execute("PRAGMA journal_mode = WAL")
+    _use_wal(db)
     if is_new:
         os.chmod(path, 0o600)
     return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; for that alone SQLite does not wait where another process makes the database."""
+    deadline = time.monotonic() + _BUSY_S
+    while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -78,11 +78,14 @@ def pull_image(
     forget_partials(store.content, older_than_s=KEPT_S)
     wanted = None if everything else platform or host_platform()
     unpacking = _unpacker(store) if unpack and may_mount() else None
-    with store.using_images():
+    with store.using_images(), store.content.ingesting() as ingest:
         before = store.metadata.image(name)
         found = endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify)
         target = _from_first(
-            found, lambda registry: _pulled(registry, reference, store, wanted, unpacking), access, report
+            found,
+            lambda registry: pull(registry, reference.digest or reference.tag, ingest, wanted, unpacking),
+            access,
+            report,
         )
         row = ImageRow(name, target["digest"], target["mediaType"], target["size"], time.time())
         if before is not None and before.digest == row.digest:
@@ -100,12 +103,6 @@ def pull_image(
 def stored_name(reference: Reference) -> str:
     """Return the name under which a pulled image is known: with a digest, which says it all, there is no tag."""
     return str(reference._replace(tag="")) if reference.digest else str(reference)
-
-
-def _pulled(
-    registry: Registry, reference: Reference, store: Store, platform: Platform | None, unpack: Unpack | None
-) -> Descriptor:
-    return pull(registry, reference.digest or reference.tag, store.content, platform, unpack)
 
 
 def _from_first(

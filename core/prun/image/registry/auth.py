@@ -171,7 +171,7 @@ class Authorizer:
         basic = f"Basic {self._login.basic}" if self._login.basic else ""
         answer = self._transport.exchange("GET", url, authorization=basic)
         if answer.status != 200:
-            raise answer.failure(f"no token for {self._host}")
+            raise answer.failure(f"no token for {self._host}", self._host)
         return load_object(answer.read(MAX_TOKEN_BYTES, f"token of {shown(realm)}"), f"token of {shown(realm)}")
 
     def _refresh(self, realm: str, service: str, scopes: Iterable[str]) -> Mapping[str, object]:
@@ -187,7 +187,7 @@ class Authorizer:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = self._transport.exchange("POST", realm, headers=headers, body=body)
         if answer.status != 200:
-            raise answer.failure(f"no token for {self._host}")
+            raise answer.failure(f"no token for {self._host}", self._host)
         return load_object(answer.read(MAX_TOKEN_BYTES, f"token of {shown(realm)}"), f"token of {shown(realm)}")
 
     def _check_realm(self, realm: str, registry: Origin) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from prun.image.document import Descriptor
+    from prun.image.ingest import Ingest
     from prun.image.layout import ContentStore
     from prun.image.partial import Partial
     from prun.image.registry.client import Registry
@@ -92,11 +93,11 @@ class Plan(NamedTuple):
 
 
 def pull(
-    registry: Registry, reference: str, store: ContentStore, platform: Platform | None, unpack: Unpack | None
+    registry: Registry, reference: str, ingest: Ingest, platform: Platform | None, unpack: Unpack | None
 ) -> Descriptor:
     """Fetch an image by tag or digest, for one platform, or with ``None`` for all, and return its target.
 
-    The caller keeps the store from being cleaned up meanwhile, and gives the target its name.
+    Whoever opened ``ingest`` gives the target its name before closing it.
 
     Raises:
         NotFound: there is no such image, or none for the platform.
@@ -104,18 +105,17 @@ def pull(
         DataLoss, InvalidArgument, ResourceExhausted: the registry gives something else than it should.
         Unavailable: it gives nothing, for long enough.
     """
+    store = ingest.store
     remote = _Remote(registry, store)
     plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name)
     layers = [each for each in plan.needed if each["digest"] not in remote.documents]
     _Fetch(registry, store, layers).run(plan.image, unpack)
-    with store.ingesting() as ingest:
-        documents = [each for each in plan.needed if each["digest"] in remote.documents]
-        for descriptor in documents:
-            digest = descriptor["digest"]
-            if not ingest.has(digest) and not is_stored(store, descriptor):
-                with ingest.writer(descriptor) as writer:
-                    writer.write(remote.documents[digest])
-        ingest.commit(descriptor["digest"] for descriptor in documents)
+    documents = [each for each in plan.needed if each["digest"] in remote.documents]
+    for descriptor in documents:
+        if not ingest.has(descriptor["digest"]) and not is_stored(store, descriptor):
+            with ingest.writer(descriptor) as writer:
+                writer.write(remote.documents[descriptor["digest"]])
+    ingest.commit(descriptor["digest"] for descriptor in documents)
     return plan.target
 
 
@@ -233,9 +233,10 @@ class _Fetch:
                 answer.close()
                 if not found.size:
                     raise Unavailable(f"blob {digest}: the registry answers {answer.status} to a plain question")
-                raise Transient(f"blob {digest}: the registry cannot go on with it")
             found.restart()
             arrival.grown(found.descriptor, 0)
+            if answer.status != 200:
+                raise Transient(f"blob {digest}: the registry cannot go on with it")
         check_length(answer, size - found.size, f"blob {digest}")
         for chunk in answer.chunks():
             found.append(chunk)

@@ -161,13 +161,16 @@ class Answer:
         except PrunError:
             self.close()
 
-    def failure(self, what: str) -> PrunError:
-        """Return the error that this answer is, with the registry's own words; read it no more."""
+    def failure(self, what: str, login_at: str = "") -> PrunError:
+        """Return the error that this answer is, with the registry's own words; read it no more.
+
+        ``login_at`` is the registry, where something else answers for it.
+        """
         reason = self._transport.redacted(self._words())
         host = urlsplit(self.url).netloc
         message = f"{what}: {host} answers {self.status}" + (f", {reason}" if reason else "")
         if self.status in (401, 403):
-            return PermissionDenied(message, hint=f"prun login {host}, as somebody who may")
+            return PermissionDenied(message, hint=f"prun login {login_at or host}, as somebody who may")
         if self.status == 404:
             return NotFound(message)
         if self.status in _AGAIN:
@@ -358,7 +361,7 @@ class Transport:
 
 def _reason(error: BaseException) -> str:
     """Return the innermost reason of an error in a few words, without a URL."""
-    while (inner := getattr(error, "reason", None) or error.__cause__) is not None and isinstance(inner, BaseException):
+    while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[-1], BaseException):
         error = inner
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
@@ -366,8 +369,6 @@ def _reason(error: BaseException) -> str:
         return "timed out"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if len(error.args) > 1 and isinstance(error.args[-1], OSError):
-        return error.args[-1].strerror or type(error.args[-1]).__name__
     text = str(error.args[0]) if error.args else ""
     return text if text and "/" not in text and len(text) < 200 else type(error).__name__
 
