@@ -87,11 +87,13 @@ def clear_leftovers(store: Store) -> list[str]:
         PrunError: something could not be removed.
     """
     from prun.engines.embedded.garbage import collect_garbage
+    from prun.image.partial import forget_partials
 
     done = recover(store)
     with store.removing_images():
         done += [f"blob {digest}, which no image needs: removed" for digest in collect_garbage(store)]
         done += [f"half-written blob {name}: removed" for name in store.content.clear_leftovers()]
+        done += [f"blob {name}, which is fetched no further: removed" for name in forget_partials(store.content)]
         done += [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
         known = {row.id for row in store.metadata.containers()}
         for key in store.snapshots.keys():  # noqa: SIM118  a method, not a mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prun.errors import InvalidArgument, NotFound
+from prun.errors import InvalidArgument, NotFound, PrunError
 from prun.image.reference import parse_reference
 from prun.image.source import parse_source
 from prun.metadata import ImageRow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from prun.engines.embedded.images import put, row_of
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from prun.image.partial import KEPT_S, forget_partials
 from prun.image.platform import host_platform
@@ -16,7 +16,6 @@ from prun.image.registry.progress import Reporter
 from prun.image.registry.pull import pull
 from prun.image.registry.settings import unaliased
 from prun.image.registry.transport import Transport
-from prun.metadata import ImageRow
 from prun.state import may_mount
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from prun.image.registry.progress import Listener
     from prun.image.registry.pull import Unpack
     from prun.image.registry.transport import Patience
+    from prun.metadata import ImageRow
     from prun.state import Store
     from prun.types import Image, Platform
 
@@ -78,7 +78,7 @@ def pull_image(
     forget_partials(store.content, older_than_s=KEPT_S)
     wanted = None if everything else platform or host_platform()
     unpacking = _unpacker(store) if unpack and may_mount() else None
-    with store.using_images(), store.content.ingesting() as ingest:
+    with store.content.ingesting() as ingest:
         before = store.metadata.image(name)
         found = endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify)
         target = _from_first(
@@ -87,14 +87,10 @@ def pull_image(
             access,
             report,
         )
-        row = ImageRow(name, target["digest"], target["mediaType"], target["size"], time.time())
+        row = row_of(name, target)
         if before is not None and before.digest == row.digest:
             row = row._replace(created_at=before.created_at)
-        store.metadata.put_image(row)
-
-        from prun.engines.embedded.images import write_index
-
-        write_index(store)
+        put(store, [row])
     is_new = before is None or before.digest != row.digest
     report("done", row.digest, detail=f"{'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
     return row

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from prun.image.fields import load_object
+from prun.image.identity import chain_ids
 from prun.image.manifest import blobs, manifests, open_manifest, resolve
 from prun.image.partial import is_stored, partial
 from prun.image.platform import host_platform
@@ -108,6 +109,8 @@ def pull(
     store = ingest.store
     remote = _Remote(registry, store)
     plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name)
+    chains = chain_ids([layer.diff_id for layer in plan.image.layers]) if plan.image else ()
+    ingest.hold(dict.fromkeys((*(each["digest"] for each in plan.needed), *chains)))
     layers = [each for each in plan.needed if each["digest"] not in remote.documents]
     _Fetch(registry, store, layers).run(plan.image, unpack)
     documents = [each for each in plan.needed if each["digest"] in remote.documents]
