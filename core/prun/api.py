@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         cpus: float
         cpuset_cpus: str
         cpuset_mems: str
+        detach: bool
         device: Sequence[str]
         device_cgroup_rule: Sequence[str]
         device_read_bps: Sequence[str]
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
         group_add: Sequence[str]
         init: bool
         ipc: str
+        log_driver: str
+        log_opt: Mapping[str, str]
         memory: int | str
         memory_reservation: int | str
         memory_swap: int | str
@@ -87,9 +90,11 @@ if TYPE_CHECKING:
         preserve_fds: int
         privileged: bool
         pull: str
+        restart: str
         secret: Sequence[str]
         shm_size: int | str
         stop_signal: str
+        stop_timeout: int
         sysctl: Mapping[str, str]
         timeout: float
         tmpfs: Sequence[str]
@@ -111,7 +116,8 @@ COMMAND_LINE_ONLY = frozenset(("detach_keys", "quiet", "sig_proxy"))
 class Result(NamedTuple):
     """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id.
 
-    ``timed_out``: prun killed it when ``timeout`` had passed; the exit code is then 137.
+    ``timed_out``: prun killed it when ``timeout`` had passed; the exit code is then 137.  ``left``: it lives on
+    (``detach``), its exit code is not known yet.
     """
 
     exit_code: int
@@ -119,6 +125,7 @@ class Result(NamedTuple):
     stderr: bytes
     id: str
     timed_out: bool = False
+    left: bool = False
 
 
 class Runner:
@@ -176,6 +183,8 @@ class Runner:
     def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
         """Run a container to its end, with its output captured; it is removed unless ``remove=False``.
 
+        With ``detach=True`` return as soon as it has been started.
+
         Raises:
             PrunError: prun failed; the container's own failure is an exit code.
         """
@@ -190,7 +199,24 @@ class Runner:
         from prun import pipeline
 
         outcome = pipeline.run(request, self.hooks, signals)
-        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out)
+        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left)
+
+    def create(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> str:
+        """Make a container without starting it, and return its id.
+
+        Raises:
+            PrunError: prun failed.
+        """
+        asked: RunOptions = {"remove": False, **options}
+        request = self.request(image, args, **asked)
+        self.make(request)
+        return request.id
+
+    def make(self, request: RunRequest) -> None:
+        """Make the container of a finished request without starting it."""
+        from prun import pipeline
+
+        pipeline.create(request, self.hooks)
 
     def plan(self, request: RunRequest) -> Spec:
         """Return the finished OCI spec of a request."""

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, InvalidArgument
-from prun.state import is_alive, start_time
+from prun.identity import start_time
+from prun.record import is_alive
 from prun.types import Mount
 
 if TYPE_CHECKING:
@@ -97,13 +98,17 @@ def _opened(store: Store, row: ContainerRow, spec: Spec, kind: str, stack: ExitS
     except OSError as error:
         raise _not_running(row) from error
     stack.callback(os.close, fd)
-    if not _is_process_of(pid, spec, _lease_of(store, row)):  # only now the descriptor is known to be the container's
+    if not (
+        _is_recorded(row, pid) or _is_process_of(pid, spec, _lease_of(store, row))
+    ):  # only now the descriptor is known to be the container's
         raise _not_running(row)
     return f"ns:/proc/{os.getpid()}/fd/{fd}"
 
 
 def _pid_of(store: Store, row: ContainerRow, spec: Spec) -> int:
     """Return the pid of the container's process, which its OCI runtime writes down a moment after the start."""
+    if row.pid and _is_recorded(row, row.pid):
+        return row.pid
     file = os.path.join(store.bundle(row.id), "pid")
     deadline = time.monotonic() + START_TIMEOUT_S
     while lease := _lease_of(store, row):
@@ -114,6 +119,11 @@ def _pid_of(store: Store, row: ContainerRow, spec: Spec) -> int:
             break
         time.sleep(0.01)
     raise _not_running(row)
+
+
+def _is_recorded(row: ContainerRow, pid: int) -> bool:
+    """Tell whether a pid is still that of the process which was recorded with its start time."""
+    return bool(row.start_time) and pid == row.pid and start_time(pid) == row.start_time
 
 
 def _lease_of(store: Store, row: ContainerRow) -> Lease | None:

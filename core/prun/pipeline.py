@@ -10,70 +10,58 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.builtin.defaults import process_args
+from prun.ending import finish_ended
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
 from prun.state import Store, may_mount
-from prun.types import RUNTIME_FIELDS, Event, RunRequest
+from prun.types import LIVE_FIELDS, RUNTIME_FIELDS, Event, ExitStatus, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prun.plugins import Hooks
+    from prun.record import Record
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
-    from prun.types import ExitStatus, Image, Rootfs, RuntimeInfo, Task
+    from prun.types import Image, Rootfs, RuntimeInfo, Task
 
 
 class Outcome(NamedTuple):
     """How a run ended; ``stdout`` and ``stderr`` are empty unless the request asked to capture them.
 
-    ``timed_out``: prun killed it, after the request's ``timeout_s``.
+    ``timed_out``: prun killed it, after the request's ``timeout_s``.  ``left``: the container lives on, detached.
     """
 
     status: ExitStatus
     stdout: bytes = b""
     stderr: bytes = b""
     timed_out: bool = False
+    left: bool = False
 
 
 def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = None) -> Outcome:
-    """Run a container to its end and say how it ended.
+    """Run a container to its end, or until it can be left alone, and say how it ended.
 
-    ``signals``, already entered, sends what arrives to the container's process once there is one.
+    ``signals``, already entered, sends what arrives to the container's process once there is one.  With
+    ``request.again`` it is a container that was made before.
 
     Raises:
         PrunError: of the class that fits, with the stage and the plugin at fault.
     """
-    request = request._replace(two_step=request.two_step or hooks.two_step or bool(request.pid_file))
-    info = usable_runtime(request, hooks)
-    request = request._replace(view_only=not info.executes)
+    request, info = settled(request, hooks)
     with ExitStack() as stack:
         store = stack.enter_context(Store(request.root, request.state))
         recover(store)
-        if joins_container(request):
-            from prun.joining import joined
-
-            request = stack.enter_context(joined(request, store))
         container = stack.enter_context(store.container(request))
-
-        with store.using_images():
-            with hooks.at("resolve"):
-                image = hooks.resolve_image(request, request.platform or info.platforms[0])
-                hooks.event(Event(request.id, "resolved", image.digest))
-            container.resolved(image)
-            with hooks.at("prepare"):
-                rootfs = stack.enter_context(hooks.prepare_rootfs(request, image, container.bundle))
-                hooks.event(Event(request.id, "prepared", rootfs.path))
-
-        with hooks.at("spec"):
-            spec = build_spec(request, image, rootfs, hooks)
-            write_config(container.bundle, spec)
-            hooks.event(Event(request.id, "built", spec))
+        request, image, rootfs, spec = _prepare(request, info, hooks, store, container, stack)
+        if request.monitored and not request.restart:
+            stack.enter_context(attended(container))
 
         with hooks.at("console"):
             console = stack.enter_context(hooks.open_console(request, spec))
@@ -81,22 +69,95 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
             signals.hold()
         with hooks.at("create"):
             task = hooks.create_task(request, container.bundle, spec, console)
-            stack.callback(_delete, task, request, hooks)
+            stack.callback(_delete, task, request, hooks, container)
             container.created(task)
             hooks.event(Event(request.id, "created", task.pid))
 
         if signals is not None:
-            signals.to(task)
-        with console.attach(task), ended_on_failure(task):
+            signals.to(task if request.sig_proxy else None)
+        with console.attach(task), ended_on_failure(task, container):
             with hooks.at("start"):
                 task.start()
-            container.started(task.pid, process_args(request, image))
+            container.started(task.pid, process_args(request, image), getattr(task, "monitor_pid", None))
+            if container.left:
+                rootfs.leave()
             hooks.event(Event(request.id, "started", task.pid))
             with hooks.at("wait"):
+                if not console.follow():
+                    return Outcome(ExitStatus(0), *console.output(), left=True)
                 status, timed_out = _wait(task, request.timeout_s)
-        container.exited(status)
+        if not container.left:
+            container.exited(status)
         hooks.event(Event(request.id, "exited", status.code))
+        if container.left and not request.restart:
+            finish_ended(container)
+            hooks.event(Event(request.id, "deleted"))
         return Outcome(status, *console.output(), timed_out)
+
+
+def create(request: RunRequest, hooks: Hooks) -> None:
+    """Make a container that ``run`` can start later: everything but its process, checked as if it were started now.
+
+    Raises: as ``run``.
+    """
+    request, info = settled(request._replace(detach=True), hooks)
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(request.root, request.state))
+        recover(store)
+        container = stack.enter_context(store.container(request))
+        # Nothing is thrown away here, although --rm will throw it away in the end.
+        _, image, _, _ = _prepare(request._replace(remove=False), info, hooks, store, container, stack)
+        container.made(process_args(request, image))
+
+
+def settled(request: RunRequest, hooks: Hooks) -> tuple[RunRequest, RuntimeInfo]:
+    """Return the request with what follows from the runtime, and the runtime's description.
+
+    A task outlives prun where it must, where the user may leave, and where the container stays: it has a log then.
+
+    Raises: as ``usable_runtime``.
+    """
+    two_step = request.two_step or hooks.two_step or bool(request.pid_file)
+    info = usable_runtime(request, hooks)
+    lives = request.detach or request.terminal or not request.remove or not request.sig_proxy or bool(request.restart)
+    monitored = info.outlives and (lives or request.log is not None)
+    if monitored:
+        from prun.request.supervision import settled_log
+
+        request = request._replace(
+            log=settled_log(request.log, os.path.join(os.path.abspath(request.root), "containers", request.id)),
+            exit_command=(*own_command(request.root, request.state), "container", "cleanup", request.id),
+        )
+    return request._replace(two_step=two_step, view_only=not info.executes, monitored=monitored), info
+
+
+def own_command(root: str, state: str) -> tuple[str, ...]:
+    """Return the words that call this prun, with the same directories, from wherever."""
+    directories = ("--root", os.path.abspath(root), "--state", os.path.abspath(state))
+    return (sys.executable, "-P", "-m", "prun", *directories)
+
+
+def _prepare(
+    request: RunRequest, info: RuntimeInfo, hooks: Hooks, store: Store, container: Record, stack: ExitStack
+) -> tuple[RunRequest, Image, Rootfs, Spec]:
+    """Resolve the image, prepare the root file system, build the spec and write it into the bundle."""
+    if joins_container(request):
+        from prun.joining import joined
+
+        request = stack.enter_context(joined(request, store))
+    with store.using_images():
+        with hooks.at("resolve"):
+            image = hooks.resolve_image(request, request.platform or info.platforms[0])
+            hooks.event(Event(request.id, "resolved", image.digest))
+        container.resolved(image)
+        with hooks.at("prepare"):
+            rootfs = stack.enter_context(hooks.prepare_rootfs(request, image, container.bundle))
+            hooks.event(Event(request.id, "prepared", rootfs.path))
+    with hooks.at("spec"):
+        spec = build_spec(request, image, rootfs, hooks)
+        write_config(container.bundle, spec)
+        hooks.event(Event(request.id, "built", spec))
+    return request, image, rootfs, spec
 
 
 def plan(request: RunRequest, hooks: Hooks) -> Spec:
@@ -149,6 +210,11 @@ def check_options(request: RunRequest, info: RuntimeInfo) -> None:
     for field in sorted(RUNTIME_FIELDS - info.honours):
         if getattr(request, field) != defaults[field]:
             raise InvalidArgument(f"runtime {info.name} does not support {field.replace('_', ' ')}")
+    for field in LIVE_FIELDS if not info.outlives else ():
+        if getattr(request, field) != defaults[field]:
+            raise InvalidArgument(
+                f"runtime {info.name} does not support {field}: its tasks end with the prun that made them"
+            )
 
 
 def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> Spec:
@@ -172,18 +238,53 @@ def write_config(bundle: str, spec: Spec) -> None:
 
 
 @contextmanager
-def ended_on_failure(task: Task) -> Iterator[None]:
-    """End the process when the block fails: a console waits for the end of its output."""
+def ended_on_failure(task: Task, container: Record) -> Iterator[None]:
+    """End the process when the block fails, unless it lives on: a console waits for the end of its output."""
     try:
         yield
     except BaseException:
-        task.delete()
+        if not container.left:
+            task.delete()
         raise
+
+
+@contextmanager
+def attended(container: Record) -> Iterator[None]:
+    """Say to the monitor that this prun cleans up when the container has ended; what ended meanwhile, it does."""
+    import fcntl
+
+    fd = os.open(os.path.join(container.bundle, "client"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+        if container.left:
+            finish_ended(container)
+
+
+def is_attended(bundle: str) -> bool:
+    """Tell whether a prun has said that it cleans up when the container has ended."""
+    import fcntl
+
+    try:
+        fd = os.open(os.path.join(bundle, "client"), os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _wait(task: Task, timeout_s: float | None) -> tuple[ExitStatus, bool]:
     """Wait for the end, and bring it about when the time is up; say whether that was so."""
     status = task.wait(timeout_s)
+    if status is not None and getattr(task, "timed_out", False):  # a monitor has looked at the clock
+        return status, True
     timed_out = status is None and timeout_s is not None
     if timed_out:
         task.kill(9)  # SIGKILL, which not every platform's signal module names
@@ -192,7 +293,9 @@ def _wait(task: Task, timeout_s: float | None) -> tuple[ExitStatus, bool]:
     return status, timed_out
 
 
-def _delete(task: Task, request: RunRequest, hooks: Hooks) -> None:
+def _delete(task: Task, request: RunRequest, hooks: Hooks, container: Record) -> None:
+    if container.left:
+        return
     with hooks.at("delete"):
         task.delete()
         hooks.event(Event(request.id, "deleted"))

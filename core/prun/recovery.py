@@ -3,81 +3,59 @@
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from prun import state
-from prun.errors import NotFound, PluginError, PrunError, Unavailable, Unimplemented
-from prun.types import Container
+from prun.ending import end_task, find_task, finish, take
+from prun.errors import NotFound, PluginError, PrunError, Unimplemented
+from prun.record import Record, is_alive, owner_of, remove_bundle
 
 if TYPE_CHECKING:
-    from prun.metadata import ContainerRow
+    from prun.live import LiveTask
+    from prun.metadata import ContainerRow, Lease
     from prun.state import Store
-    from prun.types import Task
-
-RELEASE_S = 10.0
 
 
 def recover(store: Store) -> list[str]:
     """End every container whose owner is dead, and say in a sentence each what was done.
 
-    Two processes may do this at the same time: whoever takes over the lease does it.
+    A container that only has lost its monitor lives on as long as its process does.  Two processes may do this at the
+    same time: whoever takes over the lease does it.
     """
-    done: list[str] = []
-    dead = [lease for lease in store.metadata.leases() if not state.is_alive(lease)]
-    if not dead:
-        return done
-    rows = {row.id: row for row in store.metadata.containers()}
-    for lease in dead:
-        if lease.container_id in rows and store.metadata.take_lease(lease, state.own_lease(lease.container_id)):
-            row = rows[lease.container_id]
-            end_task(store, row)
-            record = state.Record(store, row)
-            record.end()
-            fate = "kept, stopped" if row.keep and row.status != "created" else "removed"
-            done.append(f"container {row.name}: its prun (pid {lease.pid}) is gone; ended and {fate}")
-    return done
+    dead = [lease for lease in store.metadata.leases() if not is_alive(lease)]
+    sentences = [_recovered(store, lease.container_id, lease) for lease in dead]
+    sentences += [_recovered(store, container_id, None) for container_id in store.metadata.unattended()]
+    return [sentence for sentence in sentences if sentence]
 
 
-def find_task(store: Store, row: ContainerRow) -> Task:
-    """Return the task of a container that another process made.
+def _recovered(store: Store, container_id: str, lease: Lease | None) -> str:
+    row = take(store, container_id) if lease is None or store.metadata.lease(container_id) == lease else None
+    if row is None:
+        return ""
+    if row.monitored and row.status in ("running", "paused"):
+        return _without_monitor(store, row)
+    if row.status == "restarting":
+        Record(store, row).set(status="stopped")
+    end_task(store, row)
+    record = Record(store, store.metadata.container(row.id) or row)
+    record.end()
+    fate = "removed" if store.metadata.container(row.id) is None else "kept"
+    if row.status in ("running", "paused"):
+        fate = f"ended and {fate}"
+    return f"container {row.name}: its prun (pid {lease.pid if lease else 'unknown'}) is gone; {fate}"
 
-    Raises:
-        Unimplemented: the runtime's tasks end with the process that made them.
-        NotFound, PluginError: the runtime was uninstalled or does not load.
-    """
-    from prun.plugins import load
 
-    container = Container(row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options)
-    return load(row.runtime, only=[]).load_task(container)
-
-
-def end_task(store: Store, row: ContainerRow) -> None:
-    """End what still runs of a container and let its runtime forget it."""
+def _without_monitor(store: Store, row: ContainerRow) -> str:
+    """Look after a container whose monitor is gone: killed, or with the machine that was restarted."""
     try:
-        find_task(store, row).delete()
+        task = cast("LiveTask", find_task(store, row))
+        lives = task.pid is not None and task.exited() is None
     except (Unimplemented, NotFound, PluginError):
-        return  # nothing can be left, or nothing can be reached: the next command must work all the same
-
-
-def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) -> None:
-    """End a container if it runs, and remove it; whoever is at work on it gets the time to let go.
-
-    ``volumes``: its anonymous volumes too.
-
-    Raises:
-        Unavailable: its process is gone and its owner does not let go within ten seconds.
-    """
-    if row.status != "stopped":
-        end_task(store, row)
-    deadline = time.monotonic() + RELEASE_S
-    while any(lease.container_id == row.id and state.is_alive(lease) for lease in store.metadata.leases()):
-        if time.monotonic() > deadline:
-            raise Unavailable(f"container {row.name} is still held by another prun", hint="try again")
-        time.sleep(0.01)
-    record = state.Record(store, row)
-    state.remove_bundle(record.bundle)
-    record.remove(volumes=volumes)
+        lives = False
+    if lives:
+        store.metadata.drop_lease(row.id)
+        return ""
+    finish(store, row, error="its monitor was killed, or the machine restarted: how it ended is not known")
+    return f"container {row.name}: its monitor is gone, and its process has ended"
 
 
 def clear_leftovers(store: Store) -> list[str]:
@@ -97,12 +75,12 @@ def clear_leftovers(store: Store) -> list[str]:
         done += [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
         known = {row.id for row in store.metadata.containers()}
         for key in store.snapshots.keys():  # noqa: SIM118  a method, not a mapping
-            if state.owner_of(key) not in known:
+            if owner_of(key) not in known:
                 store.snapshots.remove(key)
                 done.append(f"writable layer of {key[:12]}, which is no container: removed")
         for container_id in _listed(os.path.join(store.state, "bundles")):
             if container_id not in known:
-                state.remove_bundle(store.bundle(container_id))
+                remove_bundle(store.bundle(container_id))
                 done.append(f"bundle of {container_id[:12]}, which is no container: removed")
     return done + store.volumes.clear_leftovers()
 

@@ -42,10 +42,13 @@ class ForwardedSignals:
         """Keep what arrives from now on for the task that is about to be made: half a container is nobody's."""
         self._held = []
 
-    def to(self, task: Task) -> None:
-        """Send what was held, and what arrives from now on, to ``task``."""
+    def to(self, task: Task | None) -> None:
+        """Send what was held, and what arrives from now on, to ``task``; None: it is for prun alone again."""
         self._task = task
-        for number in self._held or ():
+        held, self._held = self._held or (), None
+        for number in held:
+            if task is None:
+                raise Interrupted(number)
             task.kill(number)
 
     def __enter__(self) -> Self:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from prun.request.files import SecretRequest
     from prun.request.mounts import MountRequest
     from prun.request.resources import Resources
+    from prun.request.supervision import LogRequest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 Stage = Literal["resolve", "prepare", "spec", "console", "create", "start", "wait", "delete"]
-Status = Literal["created", "running", "paused", "stopped"]
+Status = Literal["created", "running", "paused", "restarting", "stopped"]
 
 
 class Platform(NamedTuple):
@@ -84,6 +85,10 @@ class RunRequest(NamedTuple):
     with the machine's uptime (bundles, the OCI runtime's state).  ``config`` is the ``prun.toml`` beside the usual
     ones, for whoever needs more of what they say; ``aliases`` are their short names for images.
 
+    ``monitored``: the pipeline has decided that the task outlives prun, and something else waits for it; when it has
+    ended, that calls ``exit_command``.  ``again``: the container is recorded already, and ``digest`` is its image's
+    manifest's: it is this one, whatever the name means by now.
+
     ``capture``: the caller wants stdout and stderr as bytes.  ``view_only``: the root file system is only looked
     into, nothing is unpacked or mounted (``prun spec``, runtimes that execute nothing).  ``two_step``: create and
     start are separate calls of the OCI runtime, because a plugin acts between them.  ``progress`` opens what shows how
@@ -125,6 +130,10 @@ class RunRequest(NamedTuple):
     view_only: bool = False
     two_step: bool = False
     progress: "Callable[[], AbstractContextManager[Listener | None]] | None" = None
+    monitored: bool = False
+    exit_command: tuple[str, ...] = ()
+    again: bool = False
+    digest: str = ""
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()
@@ -159,18 +168,22 @@ class RunRequest(NamedTuple):
     secrets: "tuple[SecretRequest, ...]" = ()
 
     # prun.request.lifecycle; ``attach``: of stdin, stdout and stderr, all when empty; ``detach_keys``: None is docker's
-    # ``detach_fd``: where a byte says that the user has left the terminal, or -1: nobody could go on without them
     init: bool = False
     timeout_s: float | None = None
     stop_signal: str = ""
     attach: tuple[str, ...] = ()
     detach_keys: str | None = None
-    detach_fd: int = -1
     sig_proxy: bool = True
     preserve_fds: int = 0
     cid_file: str = ""
     pid_file: str = ""
     pull: str = "missing"
+
+    # prun.request.supervision; ``restart`` is empty for no policy; ``stop_timeout_s`` None is docker's ten seconds
+    detach: bool = False
+    restart: str = ""
+    stop_timeout_s: float | None = None
+    log: "LogRequest | None" = None
 
 
 # Fields that only a runtime can honour.
@@ -182,6 +195,9 @@ RUNTIME_FIELDS = frozenset(
     )
 )
 
+# Those that need tasks which outlive prun (``RuntimeInfo.outlives``).
+LIVE_FIELDS = ("detach", "restart", "log")
+
 
 class RuntimeInfo(NamedTuple):
     """A runtime's own description.
@@ -191,6 +207,7 @@ class RuntimeInfo(NamedTuple):
     of the runtime.  ``executes`` False: nothing is executed, so no root file system is unpacked or mounted for it.
     ``honours`` are those of ``RUNTIME_FIELDS`` that it acts on: a request for any other is refused.  ``needs_root``:
     prun must be root to run it, be it of a user namespace, which the command enters by itself (``prun.rootless``).
+    ``outlives``: its tasks can outlive the prun that made them, and are those of ``prun.live``.
     """
 
     name: str
@@ -202,6 +219,7 @@ class RuntimeInfo(NamedTuple):
     executes: bool = True
     honours: frozenset[str] = frozenset()
     needs_root: bool = False
+    outlives: bool = False
 
 
 class ExitStatus(NamedTuple):
@@ -238,7 +256,10 @@ class Event(NamedTuple):
 
 
 class Container(NamedTuple):
-    """What a later process needs to find a container's task again: the record, not the process."""
+    """What a later process needs to find a container's task again: the record, not the process.
+
+    ``pid`` and ``start_time`` (clock ticks since boot) are what was recorded of its process, None and 0 if nothing was.
+    """
 
     id: str
     runtime: str
@@ -247,6 +268,7 @@ class Container(NamedTuple):
     state: str
     pid: int | None = None
     options: Mapping[str, str] = NOTHING
+    start_time: int = 0
 
 
 class FileStat(NamedTuple):
@@ -267,6 +289,10 @@ class Rootfs(Protocol):
 
     path: str
     mounts: tuple[Mount, ...]
+
+    def leave(self) -> None:
+        """From now on the end of the context lets go of what it holds, and undoes nothing: the container lives on."""
+        ...
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -321,14 +347,12 @@ class Task(Protocol):
 class Console(Protocol):
     """Carries the container's standard streams to the caller's, until its context ends.
 
-    ``stdin``, ``stdout`` and ``stderr`` are the descriptors that the task's process gets; with a terminal it gets the
-    pty that arrives over ``socket`` (the path of a unix socket, runc's ``--console-socket``), else ``socket`` is empty.
+    ``stdin``, ``stdout`` and ``stderr`` are the descriptors that the task's process gets, -1 where it has its own.
     """
 
     stdin: int
     stdout: int
     stderr: int
-    socket: str
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -337,6 +361,10 @@ class Console(Protocol):
 
     def attach(self, task: Task) -> "AbstractContextManager[object]":
         """Carry data while the context lasts; on leaving it, everything the container wrote has been delivered."""
+        ...
+
+    def follow(self) -> bool:
+        """Carry until the container has ended, where that is this thread's work; False when the caller has left."""
         ...
 
     def output(self) -> tuple[bytes, bytes]:

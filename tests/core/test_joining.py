@@ -39,13 +39,17 @@ def process() -> Iterator[int]:
 
 
 @contextmanager
-def running(store: Store, pid: int | None, spec: Any = None, name: str = "web", **fields: Any) -> Iterator[Path]:
+def running(
+    store: Store, pid: int | None, spec: Any = None, name: str = "web", *, recorded: bool = False, **fields: Any
+) -> Iterator[Path]:
     fields.setdefault("remove", True)
     request = RunRequest(f"{name}0123", "image", name=name, root=store.root, state=store.state, **fields)
     with store.container(request) as record:
         bundle = Path(record.bundle)
         (bundle / "config.json").write_text(json.dumps(spec or OWN))
         record.started(pid, ["sleep"])
+        if not recorded:  # as where the pid became known only after the start
+            record.set(start_time=0)
         yield bundle
 
 
@@ -104,6 +108,11 @@ def test_a_pid_that_is_another_processs_by_now_is_not_joined(store: Store, monke
     for spec in (OWN, {"linux": {**OWN["linux"], "cgroupsPath": "/prun/web0123"}}):
         with running(store, stranger, spec), pytest.raises(FailedPrecondition, match="is not running"):
             resolved(store, namespaces={"uts": "container:web"})
+
+
+def test_a_process_that_was_recorded_with_its_start_is_the_containers(store: Store, process: int) -> None:
+    with running(store, process, recorded=True):
+        resolved(store, namespaces={"uts": "container:web"})
 
 
 def test_the_process_is_looked_at_again_once_its_namespace_is_open(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prun import rootless, state
 from prun.errors import FailedPrecondition, InvalidArgument
+from prun.identity import start_time
 from prun.pipeline import usable_runtime
 from prun.plugins import Hooks
 from prun.rootless import subordinate_ranges, user_maps
@@ -154,7 +155,7 @@ def test_a_kernel_that_makes_no_user_namespace_is_an_error_and_no_hang(monkeypat
 def test_a_half_written_list_of_members_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     from prun.cli.namespace import _members
 
-    own = state.start_time(os.getpid())
+    own = start_time(os.getpid())
     (tmp_path / "userns").write_text(f"{os.getpid()} {own}\n123\nx y\n99")
     with _members(str(tmp_path)) as members:
         assert members == [os.getpid()]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prun.errors import AlreadyExists, FailedPrecondition, PermissionDenied
-from prun.state import Store, boot_id, is_alive, own_lease, remove_bundle, start_time
+from prun.identity import boot_id, start_time
+from prun.record import is_alive, own_lease, remove_bundle
+from prun.state import Store
 from prun.types import ExitStatus, Image, Platform, RunRequest
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def test_a_failure_between_start_and_exit_leaves_a_stopped_container_of_unknown_
     with pytest.raises(KeyboardInterrupt):
         fail()
     row = store.metadata.containers()[0]
-    assert (row.status, row.exit_code) == ("stopped", None)
+    assert (row.status, row.exit_code) == ("stopped", 255)
 
 
 def test_a_name_in_use_is_refused_before_anything_is_made(store: Store) -> None:

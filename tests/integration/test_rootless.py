@@ -414,11 +414,11 @@ def test_another_prun_ends_containers_of_other_ids(user: SecondUser) -> None:
 
 
 def test_kill_9_leaves_nothing_that_the_next_command_does_not_end(user: SecondUser) -> None:
-    process = user.popen("run", "--name", "orphan", "-u", "33", "busybox", "sleep", "4714")
+    process = user.popen("run", "--rm", "--name", "orphan", "-u", "33", "busybox", "sleep", "4714")
     until(lambda: running(user, "sleep 4714"), process)
     process.kill()
     process.wait(30)
-    assert "Exited" in user.prun("ps", "-a").stdout
+    assert "orphan" not in user.prun("ps", "-a").stdout
     until(lambda: not running(user, "sleep 4714"))
     process.communicate()  # the container has let go of what it had of ours
     assert str(user.home) not in Path("/proc/self/mountinfo").read_text()

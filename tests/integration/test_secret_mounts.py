@@ -37,7 +37,7 @@ def test_a_secret_is_a_file_that_only_its_user_reads(prun: Prun, token: str) -> 
 
 def test_a_secret_in_the_environment_is_in_no_record(prun: Prun, token: str) -> None:
     words = ("--secret", f"{token},type=env,target=TOKEN", "busybox", "sh", "-c", "echo $TOKEN")
-    assert prun("run", "--name", "kept", *words).stdout == f"{VALUE}\n"
+    assert prun("run", "--name", "kept", "--log-driver", "none", *words).stdout == f"{VALUE}\n"
     assert VALUE not in prun("inspect", "kept").stdout + prun("ps", "-a", "--no-trunc").stdout
     assert "TOKEN=*******" in prun("spec", *words).stdout
     assert VALUE not in prun("spec", *words).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prun._marker import hookimpl
-from prun.console import Captured, Inherited
+from prun.console import Attached, Captured, Inherited
 from prun.spec import with_args, with_cwd, with_env, with_root, with_version
 from prun.types import Problem
 
@@ -38,7 +38,9 @@ def prun_check_spec(spec: Spec) -> list[Problem]:
 
 @hookimpl
 def prun_open_console(request: RunRequest) -> Console | None:
-    """Inherit our own streams, or keep what the container writes."""
+    """Inherit our own streams, keep what the container writes, or connect to a task that outlives prun."""
+    if request.monitored:
+        return Attached(request)
     if request.capture:
         return Captured(request.stdin or b"", attach=request.attach)
     return Inherited(interactive=request.interactive, attach=request.attach)

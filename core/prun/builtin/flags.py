@@ -44,14 +44,18 @@ class Directory:
             with ExitStack() as stack:
                 store = stack.enter_context(Store(self._request.root, self._request.state))
                 root = stack.enter_context(Root(self.path))
-                mounts.prepare(store, self._request, self._image, self._bundle, root, stack, None)
-                self._stack = stack.pop_all()
+                undo = stack.enter_context(ExitStack())
+                mounts.prepare(store, self._request, self._image, self._bundle, root, undo, None)
+                self._stack = undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def leave(self) -> None:
+        self._stack.pop_all()
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         with Root(self.path) as root:

@@ -16,8 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
+RUN_LIKE = ("create", "run", "spec")
 # What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
-STORE_COMMANDS = frozenset(("images", "inspect", "load", "ps", "pull", "rm", "rmi", "secret", "system", "volume"))
+STORE_COMMANDS = frozenset(
+    (
+        *(
+            "attach",
+            "container",
+            "images",
+            "inspect",
+            "kill",
+            "load",
+            "pause",
+            "ps",
+            "pull",
+            "restart",
+            "rm",
+            "rmi",
+            "secret",
+        ),
+        *("secret", "start", "stop", "system", "unpause", "volume", "wait"),
+    )
+)
 
 
 def main() -> NoReturn:
@@ -81,10 +101,10 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
 
         print(answered(rest))
         return 0
-    if name in ("run", "spec") and "--help" not in _options_of(rest):
+    if name in RUN_LIKE and "--help" not in _options_of(rest):
         from prun.cli import run
 
-        return {"run": run.run, "spec": run.spec}[name](rest, settings)
+        return {"create": run.create, "run": run.run, "spec": run.spec}[name](rest, settings)
     if name in STORE_COMMANDS and own_root_is_wanted(settings) and "--help" not in rest:
         _enter_user_namespace(settings)
     return _click(parsed.rest, settings)

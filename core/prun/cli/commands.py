@@ -52,7 +52,8 @@ class _Parsed(click.Command):
         # A --help after IMAGE belongs to the container: cut there, as the grammar does.
         before = args[: args.index("--help")]
         if parse(before, RUN, self.name or "").rest:
-            ctx.exit({"run": run.run, "spec": run.spec}[self.name or ""](args, ctx.obj))
+            command = {"create": run.create, "run": run.run, "spec": run.spec}[self.name or ""]
+            ctx.exit(command(args, ctx.obj))
         click.echo(ctx.get_help())
         ctx.exit(0)
 
@@ -88,22 +89,32 @@ class _Lazy(click.Group):
 
 # Name: the module of prun.cli that has it, and the first line of its help.
 COMMANDS = {
+    "attach": ("lifecycle", "Carry between the streams of a container and ours."),
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
+    "container": ("container", "Look after containers."),
+    "create": ("", "Make a container without starting it."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
     "images": ("images", "List images."),
     "inspect": ("containers", "Show all that is known of containers and images, as JSON."),
+    "kill": ("lifecycle", "Send a signal to containers."),
     "load": ("images", "Load images from an archive or a layout."),
+    "pause": ("lifecycle", "Stop every process of containers where it stands."),
     "plugins": ("system", "List runtimes, engines and plugins."),
     "pull": ("registries", "Fetch an image from a registry."),
     "ps": ("containers", "List containers."),
-    "rm": ("containers", "Remove containers."),
+    "restart": ("lifecycle", "Stop containers if they run, and start them."),
+    "rm": ("lifecycle", "Remove containers."),
     "rmi": ("images", "Remove images."),
     "secret": ("secrets", "Keep secrets for containers (run --secret)."),
     "run": ("", "Run a container and return its exit code."),
     "spec": ("", "Print the finished config.json of a run; execute nothing."),
+    "start": ("lifecycle", "Start containers that were created or have ended."),
+    "stop": ("lifecycle", "Ask containers to end, and end them when the time is up."),
     "system": ("system", "Look after the store."),
+    "unpause": ("lifecycle", "Let the processes of containers go on."),
     "unshare": ("unshare", "Run a command in the user namespace of prun without root."),
     "volume": ("volumes", "Make, list and remove volumes."),
+    "wait": ("lifecycle", "Wait until containers do not run any more, and print their exit codes."),
     "version": ("system", "Show versions."),
 }
 

@@ -1,4 +1,4 @@
-"""``ps``, ``rm``, ``inspect``."""
+"""``ps`` and ``inspect``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prun.cli.images import opened
 from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
 from prun.cli.output import ago, local_time, timestamp
 from prun.cli.template.values import Pairs
-from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
+from prun.errors import NotFound, PluginError, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,34 +28,11 @@ if TYPE_CHECKING:
 def ps(settings: Mapping[str, str], everything: bool, quiet: bool, no_trunc: bool, form: str) -> None:
     """List containers."""
     with opened(settings) as store:
-        found = [row for row in store.metadata.containers() if everything or row.status == "running"]
+        found = [row for row in store.metadata.containers() if everything or row.status in ("running", "paused")]
         rows = [_listed(with_pid(store, row), no_trunc) for row in found]
     columns = {"CONTAINER ID": "ID", "IMAGE": "Image", "COMMAND": "Command", "CREATED": "RunningFor",
                "STATUS": "Status", "RUNTIME": "Runtime", "NAMES": "Names"}  # fmt: skip
     print_listing(rows, columns, form, quiet="ID" if quiet else "")
-
-
-@click.command()
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
-@click.option("-f", "--force", is_flag=True, help="End it first if it is running; a missing one is no error.")
-@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too.")
-@click.pass_obj
-def rm(settings: Mapping[str, str], names: tuple[str, ...], force: bool, volumes: bool) -> None:
-    """Remove containers."""
-    from prun.recovery import remove_container
-
-    with opened(settings) as store:
-        for name in names:
-            try:
-                row = store.find(name)
-            except NotFound:
-                if force:
-                    continue
-                raise
-            if row.status != "stopped" and not force:
-                raise FailedPrecondition(f"container {name} is {row.status}", hint="stop it, or use --force")
-            remove_container(store, row, volumes=volumes)
-            print(name)
 
 
 @click.command()
@@ -74,7 +51,7 @@ def with_pid(store: Store, row: ContainerRow) -> ContainerRow:
     """Ask the runtime of a running container for its pid, which it may have learnt only after the start."""
     if row.status != "running":
         return row
-    from prun.recovery import find_task
+    from prun.ending import find_task
 
     try:
         return row._replace(pid=find_task(store, row).pid)

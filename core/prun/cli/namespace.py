@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition
+from prun.identity import start_time
 from prun.rootfs import syscalls
 from prun.rootfs.idmap import IdMaps, map_lines
 from prun.rootfs.mount import make_slave
 from prun.rootless import MARK, SUBORDINATE, TOOLS, home_of_user, is_number, restriction, user_maps, why_not, word_in
-from prun.state import make_private, start_time
+from prun.state import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,16 +31,13 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
     from prun.signals import ForwardedSignals
 
     runner, request = asked("run", words, settings)
-    if may_be_left(request):
-        from prun.cli.foreground import forked
-
-        answer = forked(request)
-        if isinstance(answer, int):
-            return answer
-        request = answer
+    check_combination(request)
     _become_root(runner, settings)
     with ForwardedSignals() as signals:
         result = runner.execute(request, signals)
+    if request.detach:
+        print(result.id)
+        return 0
     if result.timed_out:
         _warn(f"container {request.name or request.id[:12]} was killed: it ran for {request.timeout_s:g} s (--timeout)")
     if request.attach == ("stdin",):
@@ -48,10 +45,28 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
     return result.exit_code
 
 
-def may_be_left(request: RunRequest) -> bool:
-    """Tell whether the user can go while the container stays: with keys of a terminal, or by a signal to us only."""
-    keys = request.terminal and request.interactive and request.detach_keys != "" and os.isatty(0)
-    return keys or not request.sig_proxy
+def create(words: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Make a container without starting it, and print its id."""
+    runner, request = asked("create", words, settings)
+    if request.detach:
+        raise InvalidArgument("unknown flag: --detach", hint="prun create starts nothing; prun start does")
+    check_combination(request)
+    _become_root(runner, settings)
+    runner.make(request)
+    print(request.id)
+    return 0
+
+
+def check_combination(request: RunRequest) -> None:
+    """Refuse options that contradict each other, in docker's words.
+
+    Raises:
+        InvalidArgument: they do.
+    """
+    if request.restart and request.remove:
+        raise InvalidArgument("conflicting options: cannot specify both --restart and --rm")
+    if request.detach and request.attach:
+        raise InvalidArgument("conflicting options: cannot specify both --attach and --detach")
 
 
 def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:

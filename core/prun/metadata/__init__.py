@@ -170,6 +170,14 @@ class Metadata:
         """Return who is at work on what."""
         return [Lease(*row) for row in self._all("SELECT container_id, boot_id, pid, start_time FROM leases")]
 
+    def unattended(self) -> list[str]:
+        """Return the ids of the containers that are said to live, and that nobody is at work on."""
+        sql = (
+            "SELECT id FROM containers WHERE status IN ('running', 'paused', 'restarting')"
+            " AND id NOT IN (SELECT container_id FROM leases)"
+        )
+        return [str(row[0]) for row in self._all(sql)]
+
     def lease(self, container_id: str) -> Lease | None:
         """Return who is at work on a container."""
         sql = "SELECT container_id, boot_id, pid, start_time FROM leases WHERE container_id = ?"

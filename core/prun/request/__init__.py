@@ -36,6 +36,7 @@ TOPICS = {
         *("attach", "cidfile", "detach_keys", "init", "pidfile", "preserve_fds", "pull", "quiet", "sig_proxy"),
         *("stop_signal", "timeout"),
     ),
+    "supervision": ("detach", "log_driver", "log_opt", "restart", "stop_timeout"),
 }
 OPTIONS = frozenset(name for names in TOPICS.values() for name in names)
 

@@ -41,12 +41,19 @@ def fields(asked: Asked) -> dict[str, object]:
     }
 
 
-def signal_name(word: str) -> str:
+def signal_name(word: str, option: str = "--stop-signal") -> str:
     """Return a signal's name: of a number from 1 to 64, or of a name with or without SIG, in any case.
 
     Raises:
-        InvalidArgument: there is no such signal.
+        InvalidArgument: there is no such signal; the message names ``option``.
     """
+    number = signal_number(word, option)
+    names = {number: name for name, number in reversed(_numbers().items())}
+    return f"SIG{names[number]}" if number in names else str(number)
+
+
+def signal_number(word: str, option: str = "--stop-signal") -> int:
+    """Return a signal's number, as ``signal_name`` takes it."""
     import signal
 
     upper = word.upper() if word.isascii() else ""
@@ -60,10 +67,9 @@ def signal_name(word: str) -> str:
         number = _numbers().get(upper.removeprefix("SIG"), 0)
     if not 1 <= number <= SIGNALS:
         raise InvalidArgument(
-            f"--stop-signal {word!r} is no signal", hint=f"a name as in kill -l, or a number from 1 to {SIGNALS}"
+            f"{option} {word!r} is no signal", hint=f"a name as in kill -l, or a number from 1 to {SIGNALS}"
         )
-    names = {number: name for name, number in reversed(_numbers().items())}
-    return f"SIG{names[number]}" if number in names else str(number)
+    return number
 
 
 def key_codes(words: str) -> bytes:

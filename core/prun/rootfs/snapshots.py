@@ -124,7 +124,15 @@ class Snapshots:
 
     @contextmanager
     def mounted(self, key: str, target: str, *, volatile: bool = False, idmap: IdMaps | None = None) -> Iterator[str]:
-        """Mount the root of the container ``key`` at the directory ``target`` while the context lasts.
+        """Mount the root of the container ``key`` while the context lasts; see ``mount_at``."""
+        self.mount_at(key, target, volatile=volatile, idmap=idmap)
+        try:
+            yield target
+        finally:
+            mount.unmount(target)
+
+    def mount_at(self, key: str, target: str, *, volatile: bool = False, idmap: IdMaps | None = None) -> None:
+        """Mount the root of the container ``key`` at the directory ``target``, for ``mount.unmount`` to undo.
 
         ``volatile``: the root is thrown away after use (``--rm``); unmounting then does not wait for the disk.
         ``idmap``: with the owners that the files have in a user namespace with these maps.
@@ -139,10 +147,6 @@ class Snapshots:
             mount.mount_overlay(lower, upper, work, target, volatile=volatile, kind=self._kind())
         else:
             mount.bind(upper, target)
-        try:
-            yield target
-        finally:
-            mount.unmount(target)
 
     def remove(self, key: str) -> None:
         """Remove the root of the container ``key``; it must not be mounted.  None there: nothing to do."""

@@ -75,6 +75,9 @@ class LayersView:
     ) -> None:
         self._root = None
 
+    def leave(self) -> None:
+        """Hold nothing, undo nothing."""
+
     def read(self, path: str, limit_bytes: int) -> bytes:
         node = self._find(path)
         if node is None:

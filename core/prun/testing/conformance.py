@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prun import hookimpl
 from prun.errors import PrunError
+from prun.identity import start_time
 from prun.pipeline import run
-from prun.state import start_time
 from prun.testing.hooks import hooks_with
 from prun.types import ExitStatus
 

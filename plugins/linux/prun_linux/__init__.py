@@ -97,18 +97,8 @@ def prun_check_spec(request: RunRequest, spec: Spec) -> list[Problem]:
 
 
 @hookimpl
-def prun_open_console(request: RunRequest) -> Console | None:
-    """Open a pty when there is to be a terminal."""
-    if not request.terminal:
-        return None
-    from prun_linux.console import Pty
-
-    return Pty(request)
-
-
-@hookimpl
 def prun_create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) -> Task:
-    """Create the container, in one step with its start where nothing needs the time between."""
+    """Create the container, where nothing needs the time between in one step with its start."""
     from prun_linux.task import create_task
 
     return create_task(request, bundle, spec, console)
@@ -117,6 +107,6 @@ def prun_create_task(request: RunRequest, bundle: str, spec: Spec, console: Cons
 @hookimpl
 def prun_load_task(container: Container) -> Task:
     """Find a container that another prun made, also when that prun is dead."""
-    from prun_linux.leftover import LeftoverTask
+    from prun_linux.loaded import LoadedTask
 
-    return LeftoverTask(container)
+    return LoadedTask(container)

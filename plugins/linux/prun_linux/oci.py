@@ -44,8 +44,9 @@ def describe() -> RuntimeInfo:
 
             reason, remedy = why_not()
     return RuntimeInfo(
-        "linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2", honours=RUNTIME_FIELDS, needs_root=True
-    )
+        "linux", (platform,), reason, remedy, OPTIONS, "io.containerd.runc.v2",
+        honours=RUNTIME_FIELDS, needs_root=True, outlives=True,
+    )  # fmt: skip
 
 
 def find_binary(name: str) -> str:

@@ -1,7 +1,8 @@
 """A container's process on this machine, made by an OCI runtime binary.
 
 Ordinarily one spawn does it all: ``RUNTIME run`` in the foreground, our child, whose exit status is the container's.
-With a terminal, or where a plugin acts between create and start, there are two calls (``prun_linux.two_step``).
+Where a plugin acts between create and start, there are two calls (``prun_linux.two_step``); where the container is to
+outlive prun, or has a terminal, conmon makes them (``prun_linux.loaded``, ``prun_linux.monitor``).
 
 Lifecycle: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/runtime.md#lifecycle
 """
@@ -45,7 +46,11 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
         from prun_linux import hostfiles
 
         hostfiles.give(request, bundle, spec)
-    if not (request.two_step or console.socket):
+    if request.monitored:
+        from prun_linux.loaded import MonitoredTask
+
+        return MonitoredTask(launch, request)
+    if not request.two_step:
         return OneStepTask(launch)
     from prun_linux.two_step import TwoStepTask
 
@@ -82,15 +87,11 @@ class Launch:
             check_command(self.spec, root, check_places(self.spec, path, root))
 
     def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
-        """Call ``run`` or ``create`` for the bundle; only without a pty do our descriptors become the container's."""
+        """Call ``run`` or ``create`` for the bundle; the console's descriptors become the container's."""
         console = self.console
         passed = ["--preserve-fds", str(self.preserve_fds)] if self.preserve_fds else []
         with ExitStack() as stack:
             streams = (console.stdin, console.stdout, console.stderr)
-            if console.socket:
-                null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-                stack.callback(os.close, null)
-                streams = (null, null, null)
             if self.runtime.name == "crun" and "uidMappings" in self.spec.get("linux", {}):
                 from prun_linux.streams import guarded
 
@@ -116,11 +117,11 @@ class Launch:
 
     def find_and_delete(self) -> None:
         """Delete the container although the runtime's process is not known."""
-        from prun_linux.leftover import LeftoverTask
+        from prun_linux.loaded import LoadedTask
 
         state, name = os.path.split(self.runtime.root)
         options = {"binary": self.runtime.binary}
-        LeftoverTask(Container(self.id, name, self.bundle, "", state, options=options)).delete()
+        LoadedTask(Container(self.id, name, self.bundle, "", state, options=options)).delete()
 
     def forget(self) -> None:
         """Remove what a runtime that failed or was killed has left."""

@@ -37,10 +37,9 @@ class TwoStepTask:
         self._status: ExitStatus | None = None
         self._started = False
         self._early: list[int] = []
-        socket = launch.console.socket
         try:
             with subreaper():
-                code = finish(launch.spawn("create", *(("--console-socket", socket) if socket else ())))
+                code = finish(launch.spawn("create"))
             pid = launch.pid()
             if code or pid is None:
                 raise launch.failed(launch.runtime.failure(launch.log) or f"exit status {code}")

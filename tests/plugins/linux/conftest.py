@@ -97,7 +97,7 @@ class Machine:
             if patch:
                 patch(spec)
             bundle = self.bundle(request, spec)
-            used = stack.enter_context(console or prun_linux.prun_open_console(request) or Captured())
+            used = stack.enter_context(console or Captured())
             task = prun_linux.prun_create_task(request, bundle, spec, used)
             stack.callback(task.delete)
             yield task

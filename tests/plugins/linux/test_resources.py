@@ -14,7 +14,7 @@ from prun.errors import FailedPrecondition, InvalidArgument
 from prun.request.resources import Resources
 from prun.spec import apply
 from prun.types import RunRequest
-from prun_linux import cgroups, leftover, limits, resources, sysctls
+from prun_linux import cgroups, limits, loaded, resources, sysctls
 from prun_linux.resources import block_device, spec_opts
 
 from .test_isolation import schema, spec_of
@@ -394,7 +394,7 @@ def test_a_leftovers_cgroup_is_the_one_in_its_bundle_if_it_can_be_its_own(
     if written is not None:
         write(tmp_path / "config.json", written)
     container = Container("c1", "linux", str(tmp_path), "", str(tmp_path))
-    assert leftover._cgroups_path(container) == expected
+    assert loaded._cgroups_path(container) == expected
 
 
 def test_doctor_is_told_what_is_missing(v1: Path) -> None:

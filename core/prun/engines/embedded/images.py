@@ -36,6 +36,8 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
     with Store(request.root, request.state) as store:
+        if request.digest:
+            return resolve(store.content, _manifest(store, request.digest), platform, request.image)
         if parse_source(request.image) is None:
             return _named(store, request, platform)
         row = _loaded(store, request.image, unpack=not request.view_only)
@@ -81,6 +83,17 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
     settings, unpack = read_settings(request.config), not request.view_only
     with request.progress() if request.progress else nullcontext() as listener:
         return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack)
+
+
+def _manifest(store: Store, digest: str) -> Descriptor:
+    """Return the descriptor of a manifest that a container was made from: whatever its name means by now."""
+    from prun.image.fields import load_object
+    from prun.image.manifest import MAX_DOCUMENT_BYTES
+    from prun.image.media_type import OCI_MANIFEST
+
+    data = store.content.read(digest, MAX_DOCUMENT_BYTES)
+    media_type = load_object(data, "image manifest").get("mediaType", OCI_MANIFEST)
+    return {"mediaType": str(media_type), "digest": digest, "size": len(data)}
 
 
 def load_images(

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.engines.embedded import binds
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 from prun.metadata import MountRow, VolumeRow
+from prun.record import snapshot_key
 from prun.request.mount_options import read_only
 from prun.request.mounts import MountRequest, parse_volumes_from
 from prun.rootfs.failures import translated
+from prun.rootfs.mount import unmount
 from prun.rootfs.safepath import Root
 from prun.rootless import allowed
-from prun.state import Store, is_root, snapshot_key
+from prun.state import Store, is_root
 from prun.types import Mount
 from prun.volumes import device
 
@@ -73,7 +75,12 @@ def plan(store: Store, request: RunRequest, image: Image) -> list[Planned]:
             asked[destination] = MountRequest("volume", "", destination, ("rbind", "rprivate", "rw"), create=True)
     # By depth, so that a parent is mounted first; the numbers name what is mounted in the bundle.
     ordered = sorted(asked.values(), key=lambda mount: (mount.destination.count("/"), mount.destination))
-    return [_planned(store, request, image, mount, number) for number, mount in enumerate(ordered)]
+    # A container that is started again has volumes of its own already.
+    known = {row.destination: row.name for row in store.metadata.mounts(request.id)} if request.again else {}
+    return [
+        _planned(store, request, image, mount, number, known.get(mount.destination, ""))
+        for number, mount in enumerate(ordered)
+    ]
 
 
 def check_sources(request: RunRequest) -> None:
@@ -88,11 +95,12 @@ def check_sources(request: RunRequest) -> None:
 
 
 def prepare(
-    store: Store, request: RunRequest, image: Image, bundle: str, root: Root, stack: ExitStack, maps: IdMaps | None
+    store: Store, request: RunRequest, image: Image, bundle: str, root: Root, undo: ExitStack, maps: IdMaps | None
 ) -> None:
     """Record the mounts and make their sources ready; ``root`` is the container's root, with nothing mounted in it yet.
 
-    ``maps`` are those of the container's own user namespace.
+    ``undo`` gets a call for each mount that is to be undone when the container has ended.  ``maps`` are those of the
+    container's own user namespace.
 
     Raises:
         InvalidArgument: a file would be mounted on a directory, or a directory on a file.
@@ -111,17 +119,17 @@ def prepare(
         if planned.row.type == "volume":
             _prepare_volume(store, planned, root, _owner(request, maps), covered=covered)
         elif planned.row.type == "image":
-            _prepare_image(store, planned, snapshot_key(request.id, number), stack, maps)
+            _prepare_image(store, planned, snapshot_key(request.id, number), undo, maps)
         source = _pinned(store, planned, bundle) if planned.row.type in ("bind", "volume") else planned.row.source
         if not covered:
             _check_kinds(planned.row, source, root)
 
 
-def _planned(store: Store, request: RunRequest, image: Image, mount: MountRequest, number: int) -> Planned:
+def _planned(store: Store, request: RunRequest, image: Image, mount: MountRequest, number: int, known: str) -> Planned:
     staged = os.path.join(store.bundle(request.id), "mounts", str(number))
     row = MountRow(request.id, mount.destination, mount.type, mount.source, "", staged, mount.subpath, mount.options)
     if mount.type == "volume":
-        name = mount.source or _anonymous_name(request, mount.destination)
+        name = mount.source or known or _anonymous_name(request, mount.destination)
         volume = store.metadata.volume(name) or VolumeRow(name, options=mount.driver_options)
         if not mount.create and store.metadata.volume(name) is None:
             raise NotFound(f"no such volume: {name}", hint=f"prun volume create {name}")
@@ -208,7 +216,7 @@ def _owner(request: RunRequest, maps: IdMaps | None) -> tuple[int, int] | None:
     return None if uid is None or gid is None else (uid, gid)
 
 
-def _prepare_image(store: Store, planned: Planned, key: str, stack: ExitStack, maps: IdMaps | None) -> None:
+def _prepare_image(store: Store, planned: Planned, key: str, undo: ExitStack, maps: IdMaps | None) -> None:
     """Mount an image's snapshot below a writable layer of its own; what is written is thrown away."""
     if planned.image is None:
         raise AssertionError("unreachable: planned with its image")
@@ -218,7 +226,8 @@ def _prepare_image(store: Store, planned: Planned, key: str, stack: ExitStack, m
     snapshots.prepare(key, chain_id, maps if copied else None)
     merged = planned.row.source + ".image" if planned.row.subpath else planned.row.source
     os.mkdir(merged, 0o755)
-    stack.enter_context(snapshots.mounted(key, merged, volatile=True, idmap=None if copied else maps))
+    snapshots.mount_at(key, merged, volatile=True, idmap=None if copied else maps)
+    undo.callback(unmount, merged)
     if planned.row.subpath:
         with Root(merged) as content:
             _stage(content, f"image {planned.row.name}", planned.row)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from prun.errors import FailedPrecondition
 from prun.rootfs.failures import failure
+from prun.rootfs.mount import unmount
 from prun.rootfs.safepath import Root, real_directory_problems
 from prun.state import Store, is_root
 
@@ -30,6 +31,7 @@ class MountedRootfs:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            self._undo = stack.enter_context(ExitStack())  # what is mounted; everything after it is descriptors
             if self._request.volumes:
                 from prun.engines.embedded import mounts
 
@@ -44,7 +46,8 @@ class MountedRootfs:
             # What is removed at the end need not reach the disk: leaving an ordinary overlay syncs its file system.
             idmap = None if copied else maps
             volatile = self._request.remove
-            stack.enter_context(snapshots.mounted(self._request.id, self.path, volatile=volatile, idmap=idmap))
+            snapshots.mount_at(self._request.id, self.path, volatile=volatile, idmap=idmap)
+            self._undo.callback(unmount, self.path)
             if problems := real_directory_problems(self.path):
                 raise FailedPrecondition(
                     f"image {self._image.name}: {', '.join(problems)}",
@@ -58,9 +61,13 @@ class MountedRootfs:
                 from prun.engines.embedded import mounts
 
                 bundle = os.path.dirname(self.path)
-                mounts.prepare(store, self._request, self._image, bundle, self._root, stack, maps)
+                mounts.prepare(store, self._request, self._image, bundle, self._root, self._undo, maps)
             self._stack = stack.pop_all()
         return self
+
+    def leave(self) -> None:
+        self._undo.pop_all()
+        self._stack.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

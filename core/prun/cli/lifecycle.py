@@ -1,0 +1,342 @@
+"""``start``, ``stop``, ``restart``, ``kill``, ``wait``, ``pause``, ``unpause``, ``attach``, ``rm``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from prun.cli.images import opened
+from prun.cli.output import error_line
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prun.api import Runner
+    from prun.metadata import ContainerRow
+    from prun.state import Store
+
+NAMES = click.argument("names", nargs=-1, metavar="CONTAINER...")
+ALL = click.option("-a", "--all", "everything", is_flag=True, help="All of them.")
+IGNORE = click.option("-i", "--ignore", is_flag=True, help="One that does not exist is no error.")
+KEYS = click.option("--detach-keys", default=None, metavar="KEYS", help="Keys that leave a terminal.")
+PROXY = click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the process.")
+TIME = click.option(
+    "-t", "--time", "--timeout", "seconds", metavar="SECONDS", help="How long it may take to end by itself."
+)
+LIVE = ("running", "paused", "restarting")
+
+
+@click.command()
+@NAMES
+@click.option("-a", "--attach", "attached", is_flag=True, help="Carry its output, and return its exit code.")
+@click.option("-i", "--interactive", is_flag=True, help="Carry stdin too.")
+@click.option("--all", "everything", is_flag=True, help="Start all that do not run.")
+@click.option("--again", is_flag=True, hidden=True)
+@KEYS
+@PROXY
+@click.pass_obj
+def start(
+    settings: Mapping[str, str],
+    names: tuple[str, ...],
+    attached: bool,
+    interactive: bool,
+    everything: bool,
+    again: bool,
+    detach_keys: str | None,
+    sig_proxy: bool,
+) -> int:
+    """Start containers that were created or have ended."""
+    attached = attached or interactive
+    if attached and len(names) != 1:
+        raise InvalidArgument("you cannot start and attach multiple containers at once")
+    with opened(settings) as store:
+        words = chosen(store, names, everything, states=("created", "stopped"))
+        if attached:
+            return _start_attached(settings, store, words[0], interactive, detach_keys, sig_proxy)
+        return each(store, words, lambda row: _start(settings, store, row, again=again))
+
+
+@click.command()
+@NAMES
+@TIME
+@click.option("-s", "--signal", "signal", default=None, metavar="SIGNAL", help="Ask it to end with this signal.")
+@ALL
+@IGNORE
+@click.pass_obj
+def stop(
+    settings: Mapping[str, str],
+    names: tuple[str, ...],
+    seconds: str | None,
+    signal: str | None,
+    everything: bool,
+    ignore: bool,
+) -> int:
+    """Ask containers to end, and end them when the time is up: after ten seconds, or theirs."""
+    from prun.stopping import stop as stop_container
+
+    timeout_s, number = _timeout(seconds), _signal(signal)
+    with opened(settings) as store:
+        words = chosen(store, names, everything, states=LIVE)
+        return each(store, words, lambda row: stop_container(store, row, timeout_s, number), ignore=ignore)
+
+
+@click.command()
+@NAMES
+@TIME
+@click.option("-s", "--signal", "signal", default=None, metavar="SIGNAL", help="Ask it to end with this signal.")
+@ALL
+@click.option("--running", is_flag=True, help="All that run.")
+@click.pass_obj
+def restart(
+    settings: Mapping[str, str],
+    names: tuple[str, ...],
+    seconds: str | None,
+    signal: str | None,
+    everything: bool,
+    running: bool,
+) -> int:
+    """Stop containers if they run, and start them."""
+    from prun.stopping import stop as stop_container
+
+    timeout_s, number = _timeout(seconds), _signal(signal)
+    with opened(settings) as store:
+
+        def stop_and_start(row: ContainerRow) -> None:
+            if row.status in LIVE and not row.keep:
+                raise FailedPrecondition(f"container {row.name} is removed when it ends (--rm): it cannot be restarted")
+            stop_container(store, row, timeout_s, number)
+            _start(settings, store, store.find(row.id))
+
+        words = chosen(store, names, everything or running, states=LIVE if running else ())
+        return each(store, words, stop_and_start)
+
+
+@click.command()
+@NAMES
+@click.option("-s", "--signal", "signal", default="KILL", metavar="SIGNAL", help="The signal (default KILL).")
+@ALL
+@click.pass_obj
+def kill(settings: Mapping[str, str], names: tuple[str, ...], signal: str, everything: bool) -> int:
+    """Send a signal to containers."""
+    from prun.request.lifecycle import signal_number
+    from prun.stopping import kill as kill_container
+
+    number = signal_number(signal, "--signal")
+    with opened(settings) as store:
+        words = chosen(store, names, everything, states=("running", "paused"))
+        return each(store, words, lambda row: kill_container(store, row, number))
+
+
+@click.command()
+@NAMES
+@IGNORE
+@click.pass_obj
+def wait(settings: Mapping[str, str], names: tuple[str, ...], ignore: bool) -> int:
+    """Wait until containers do not run any more, and print their exit codes."""
+    from prun.starting import wait as wait_for_container
+
+    with opened(settings) as store:
+        words = chosen(store, names, everything=False)
+        if ignore:
+            return each(store, words, lambda row: print(wait_for_container(store, row)), missing="-1", echo=False)
+        return each(store, words, lambda row: print(wait_for_container(store, row)), echo=False)
+
+
+@click.command()
+@NAMES
+@ALL
+@click.pass_obj
+def pause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> int:
+    """Stop every process of containers where it stands."""
+    from prun.stopping import pause as pause_container
+
+    with opened(settings) as store:
+        words = chosen(store, names, everything, states=("running",))
+        return each(store, words, lambda row: pause_container(store, row))
+
+
+@click.command()
+@NAMES
+@ALL
+@click.pass_obj
+def unpause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> int:
+    """Let the processes of containers go on."""
+    from prun.stopping import unpause as unpause_container
+
+    with opened(settings) as store:
+        words = chosen(store, names, everything, states=("paused",))
+        return each(store, words, lambda row: unpause_container(store, row))
+
+
+@click.command()
+@click.argument("name", metavar="CONTAINER")
+@click.option("--no-stdin", is_flag=True, help="Do not carry stdin.")
+@KEYS
+@PROXY
+@click.pass_obj
+def attach(settings: Mapping[str, str], name: str, no_stdin: bool, detach_keys: str | None, sig_proxy: bool) -> int:
+    """Carry between the streams of a container and ours; its exit code is ours."""
+    from prun.starting import attach as attach_to
+
+    with opened(settings) as store:
+        row = store.find(name)
+        if row.status not in LIVE:
+            raise FailedPrecondition("you cannot attach to a stopped container, start it first")
+        from prun.signals import ForwardedSignals
+
+        with ForwardedSignals() as signals:
+            passed_on = signals if sig_proxy else None
+            return attach_to(store, row, stdin=not no_stdin, detach_keys=detach_keys, signals=passed_on) or 0
+
+
+@click.command()
+@NAMES
+@click.option("-f", "--force", is_flag=True, help="End it first if it is running; a missing one is no error.")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too.")
+@ALL
+@IGNORE
+@TIME
+@click.pass_obj
+def rm(
+    settings: Mapping[str, str],
+    names: tuple[str, ...],
+    force: bool,
+    volumes: bool,
+    everything: bool,
+    ignore: bool,
+    seconds: str | None,
+) -> int:
+    """Remove containers."""
+    from prun.stopping import remove_container
+    from prun.stopping import stop as stop_container
+
+    timeout_s = _timeout(seconds)
+    if timeout_s is not None and not force:
+        raise InvalidArgument("--time needs --force", hint="prun rm --force --time SECONDS CONTAINER")
+
+    with opened(settings) as store:
+
+        def remove(row: ContainerRow) -> None:
+            if row.status in LIVE and not force:
+                raise FailedPrecondition(f"container {row.name} is {row.status}", hint="stop it, or use --force")
+            if timeout_s is not None:
+                stop_container(store, row, timeout_s)
+            remove_container(store, row, volumes=volumes)
+
+        return each(store, chosen(store, names, everything), remove, ignore=ignore or force)
+
+
+def chosen(store: Store, names: Iterable[str], everything: bool, *, states: tuple[str, ...] = ()) -> list[str]:
+    """Return the containers that were named, or the ids of all, those in one of ``states`` if there are any.
+
+    Raises:
+        InvalidArgument: neither was asked for, or both.
+    """
+    words = list(names)
+    if everything and words:
+        raise InvalidArgument("--all and the names of containers do not go together", hint="leave one of them out")
+    if not everything and not words:
+        raise InvalidArgument("CONTAINER is missing", hint="the name or the id of one or more, or --all")
+    if not everything:
+        return words
+    return [row.id for row in store.metadata.containers() if not states or row.status in states]
+
+
+def each(
+    store: Store,
+    words: Iterable[str],
+    act: Callable[[ContainerRow], object],
+    *,
+    ignore: bool = False,
+    missing: str = "",
+    echo: bool = True,
+) -> int:
+    """Act on every container, and print the words of those with which it went well; the others each get a line.
+
+    ``ignore``: one that does not exist is no error; ``missing`` is what is printed for it then.
+    """
+    code = 0
+    for word in words:
+        try:
+            try:
+                row = store.find(word)
+            except NotFound:
+                if not (ignore or missing):
+                    raise
+                if missing:
+                    print(missing)
+                continue
+            act(row)
+        except PrunError as error:
+            print(error_line(error), file=sys.stderr)
+            code = error.exit_code
+        else:
+            if echo:
+                print(word, flush=True)
+    return code
+
+
+def _start(settings: Mapping[str, str], store: Store, row: ContainerRow, *, again: bool = False) -> None:
+    """Start a container and leave it alone; one that runs is no error (docker)."""
+    from prun.starting import stored_request
+
+    if row.status == "running":
+        return
+    if again and row.status == "restarting":  # we have been executed by who has its lease
+        store.metadata.update_container(row.id, status="stopped")
+        row = row._replace(status="stopped")
+    elif not again:
+        store.metadata.update_container(row.id, restart_count=0)
+    request = stored_request(store, row)._replace(detach=True)
+    _runner_of(settings, row).execute(request)
+
+
+def _start_attached(
+    settings: Mapping[str, str],
+    store: Store,
+    word: str,
+    interactive: bool,
+    detach_keys: str | None,
+    sig_proxy: bool,
+) -> int:
+    from prun.signals import ForwardedSignals
+    from prun.starting import attach as attach_to
+    from prun.starting import stored_request
+
+    row = store.find(word)
+    if row.status == "running":
+        with ForwardedSignals() as signals:
+            return attach_to(store, row, stdin=interactive, detach_keys=detach_keys, signals=signals) or 0
+    request = stored_request(store, row)
+    streams = ("stdout", "stderr", *(("stdin",) if interactive else ()))
+    request = request._replace(attach=streams, detach_keys=detach_keys or request.detach_keys, sig_proxy=sig_proxy)
+    with ForwardedSignals() as forwarded:
+        return _runner_of(settings, row).execute(request, forwarded).exit_code
+
+
+def _runner_of(settings: Mapping[str, str], row: ContainerRow) -> Runner:
+    from prun.cli.run import runner_of
+
+    return runner_of(settings, runtime=row.runtime)
+
+
+def _timeout(seconds: str | None) -> float | None:
+    from prun.request.supervision import stop_timeout
+
+    return None if seconds is None else stop_timeout(seconds)
+
+
+def _signal(word: str | None) -> int | None:
+    from prun.request.lifecycle import signal_number
+
+    return None if word is None else signal_number(word, "--signal")
+
+
+def restart_later(seconds: float, command: list[str]) -> None:
+    """Become a shell that waits, and then the command: nothing of Python stays meanwhile."""
+    script = 'sleep "$1"; shift; exec "$@"'
+    os.execv("/bin/sh", ["/bin/sh", "-c", script, "sh", f"{seconds:g}", *command])  # noqa: S606  words of our own

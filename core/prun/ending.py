@@ -1,0 +1,165 @@
+"""What is to be done when the process of a container has ended.
+
+A container that lives without prun belongs to its monitor (it has the lease).  When its process ends, the monitor calls
+``prun container cleanup``, unless a prun that is attached to it says that it will do the same itself: ``finish``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
+from prun.record import Record, own_lease
+from prun.types import Container
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prun.live import LiveTask
+    from prun.metadata import ContainerRow
+    from prun.state import Store
+    from prun.types import Task
+
+RELEASE_S = 10.0
+LIVING = ("running", "paused", "restarting")
+_FIRST_DELAY_S, _LONGEST_DELAY_S, _STABLE_S = 0.1, 60.0, 10.0  # moby's restart manager
+
+
+def find_task(store: Store, row: ContainerRow) -> Task:
+    """Return the task of a container that another process made.
+
+    Raises:
+        Unimplemented: the runtime's tasks end with the process that made them.
+        NotFound, PluginError: the runtime was uninstalled or does not load.
+    """
+    from prun.plugins import load
+
+    container = Container(
+        row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options, row.start_time
+    )
+    return load(row.runtime, only=[]).load_task(container)
+
+
+def live_task(store: Store, row: ContainerRow) -> LiveTask:
+    """Return the task of a container that runs, to do something with it.
+
+    Raises:
+        FailedPrecondition: it does not run.
+        Unimplemented: the runtime's tasks cannot be reached from another process.
+    """
+    if row.status not in ("running", "paused"):
+        raise FailedPrecondition(f"container {row.name} is not running", hint=f"prun start {row.name}")
+    task = find_task(store, row)
+    if not hasattr(task, "attach"):
+        raise Unimplemented(f"containers of runtime {row.runtime} cannot be reached from another prun")
+    return cast("LiveTask", task)
+
+
+def end_task(store: Store, row: ContainerRow) -> None:
+    """End what still runs of a container and let its runtime forget it."""
+    try:
+        find_task(store, row).delete()
+    except (Unimplemented, NotFound, PluginError):
+        return  # nothing can be left, or nothing can be reached: the next command must work all the same
+
+
+def take(store: Store, container_id: str) -> ContainerRow | None:
+    """Take a container over from its monitor, or from whoever is dead; None where another process is quicker."""
+    lease = store.metadata.lease(container_id)
+    ours = own_lease(container_id)
+    if lease == ours or (store.metadata.take_lease(lease, ours) if lease else store.metadata.add_lease(ours)):
+        return store.metadata.container(container_id)
+    return None
+
+
+def finish_ended(container: Record) -> None:
+    """Do what the monitor leaves to us: finish a container whose process has ended, if nobody else has by now.
+
+    When this returns, the monitor is gone too.
+    """
+    store = container.store
+    row = store.metadata.container(container.row.id)
+    if row is None or row.status not in ("running", "paused"):
+        return
+    task = cast("LiveTask", find_task(store, row))
+    if task.exited() is None:
+        return
+    monitor = task.monitor_pid
+    if (row := take(store, row.id)) is not None:
+        finish(store, row)
+    wait_for_end(monitor, RELEASE_S)
+
+
+def wait_for_end(pid: int | None, timeout_s: float) -> None:
+    """Wait until a process that is not our child has ended; None is one that has."""
+    import select
+
+    try:
+        pidfd = os.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        return
+    if pidfd >= 0:
+        try:
+            select.select([pidfd], [], [], timeout_s)
+        finally:
+            os.close(pidfd)
+
+
+def finish(store: Store, row: ContainerRow, *, error: str = "") -> float | None:
+    """Record how a container that we have taken over ended, and take it down; ``error`` is why nobody knows how.
+
+    Returns in how many seconds its restart policy wants it to be started again, None for not at all.
+    """
+    record = Record(store, row)
+    if row.status in ("running", "paused"):
+        try:
+            task = cast("LiveTask", find_task(store, row))
+            status = task.exited()
+            record.exited(status, error="" if status else error, oom_killed=task.out_of_memory())
+            task.delete()
+        except (Unimplemented, NotFound, PluginError):  # the runtime is gone: what is known must be right all the same
+            record.exited(None, error=error)
+    else:
+        end_task(store, row)
+    delay = None if error else restart_delay(row, record.row.exit_code or 0)
+    if delay is None:
+        record.end()
+        return None
+    record.set(status="restarting", restart_count=row.restart_count + 1)
+    record.take_down()
+    return delay
+
+
+def restart_delay(row: ContainerRow, code: int) -> float | None:
+    """Return in how many seconds a container is started again by its policy, None for not at all."""
+    policy, _, most = row.restart.partition(":")
+    if not policy or row.stop_asked:
+        return None
+    if policy == "on-failure" and (code == 0 or (most and row.restart_count >= int(most))):
+        return None
+    if row.started_at and time.time() - row.started_at >= _STABLE_S:
+        return _FIRST_DELAY_S
+    return float(min(_FIRST_DELAY_S * 2 ** min(row.restart_count, 16), _LONGEST_DELAY_S))
+
+
+@contextmanager
+def at_work(store: Store, row: ContainerRow) -> Iterator[ContainerRow]:
+    """Be the only one at work on a container that does not run; gives its row as it is by then.
+
+    Raises:
+        FailedPrecondition: another prun is at work on it, or has started it.
+        NotFound: another one has removed it.
+    """
+    ours = own_lease(row.id)
+    if not store.metadata.add_lease(ours):
+        if store.metadata.container(row.id) is None:
+            raise NotFound(f"no such container: {row.name}", hint="another prun has just removed it")
+        raise FailedPrecondition(f"container {row.name} is being worked on by another prun", hint="try again")
+    try:
+        yield store.metadata.container(row.id) or row
+    finally:
+        if store.metadata.lease(row.id) == ours:
+            store.metadata.drop_lease(row.id)

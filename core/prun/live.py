@@ -1,0 +1,96 @@
+"""Tasks that outlive the prun that made them: what can be done with a container that lives.
+
+``prun_create_task`` (for a request with ``monitored``) and ``prun_load_task`` return them where the runtime's
+``RuntimeInfo.outlives`` says so.  What one cannot do is an ``Unimplemented`` that names the runtime.
+"""
+
+# As in prun.types: no `from __future__ import annotations`.
+
+from typing import TYPE_CHECKING, Protocol
+
+from prun.types import ExitStatus, Task
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+STDOUT, STDERR = 1, 2
+
+
+class Attachment(Protocol):
+    """A connection to the standard streams of a process that lives; several may be there at once.
+
+    ``receive`` is one thread's, the others another's.
+    """
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """Return which stream (1 stdout, 2 stderr; with a terminal always 1) and what came; None at the end."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Write to the process's stdin; waits while it does not read.
+
+        Raises:
+            OSError: it has gone.
+        """
+        ...
+
+    def end_input(self) -> None:
+        """Say that no more input comes; the process sees the end of its stdin where it was made for one client."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give the terminal this size; nothing where there is none."""
+        ...
+
+    def stop(self) -> None:
+        """Let ``receive`` return None, whoever waits in it."""
+        ...
+
+    def __enter__(self) -> "Self": ...
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None", /
+    ) -> None: ...
+
+
+class LiveTask(Task, Protocol):
+    """A task whose process something else waits for.
+
+    ``start_time`` with ``pid`` is the identity of its process, ``monitor_pid`` the process that waits for it, keeps its
+    streams and its exit code; both None where they are gone.
+    """
+
+    @property
+    def start_time(self) -> int | None: ...
+
+    @property
+    def monitor_pid(self) -> int | None: ...
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether its monitor has ended it because the request's ``timeout_s`` had passed."""
+        ...
+
+    def exited(self) -> ExitStatus | None:
+        """Return how the process ended, None while it runs and where nobody knows."""
+        ...
+
+    def out_of_memory(self) -> bool:
+        """Tell whether the kernel has killed it for want of memory."""
+        ...
+
+    def attach(self) -> Attachment:
+        """Connect to the process's streams.
+
+        Raises:
+            FailedPrecondition: they belong to the prun that runs it, or its monitor is gone.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Stop every process of the container where it stands."""
+        ...
+
+    def resume(self) -> None:
+        """Let them go on."""
+        ...

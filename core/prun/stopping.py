@@ -1,0 +1,164 @@
+"""Bring containers to their end: ``stop``, ``kill``, ``rm``."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from prun.ending import LIVING, RELEASE_S, at_work, find_task, live_task
+from prun.errors import FailedPrecondition, NotFound, PluginError, Unavailable, Unimplemented
+from prun.record import Record, is_alive, remove_bundle
+from prun.recovery import recover
+
+if TYPE_CHECKING:
+    from prun.live import LiveTask
+    from prun.metadata import ContainerRow
+    from prun.state import Store
+
+STOP_S = 10.0  # docker's
+SIGTERM, SIGKILL = 15, 9
+
+
+def stop(store: Store, row: ContainerRow, timeout_s: float | None = None, signal: int | None = None) -> None:
+    """Ask a container to end, and end it when the time is up; one that does not run is no error.
+
+    ``timeout_s`` None is the container's own, else docker's ten seconds; ``signal`` None its stop signal.
+    """
+    if row.status not in LIVING:
+        return
+    store.metadata.update_container(row.id, stop_asked=True)
+    if row.status == "restarting":
+        _end_restart(store, row)
+        return
+    task = find_task(store, row)
+    if row.status == "paused":
+        cast("LiveTask", task).resume()  # what is stopped where it stands could not act on a signal
+    task.kill(_signal_of(row) if signal is None else signal)
+    wanted = _stop_timeout(row) if timeout_s is None else timeout_s
+    if task.wait(None if wanted == float("inf") else wanted) is None:
+        task.kill(SIGKILL)
+        task.wait(RELEASE_S)
+    settle(store, row)
+
+
+def kill(store: Store, row: ContainerRow, signal: int) -> None:
+    """Send a signal to the process of a container; after SIGKILL it has ended.
+
+    Raises:
+        FailedPrecondition: it does not run.
+    """
+    if row.status == "restarting" and signal == SIGKILL:
+        stop(store, row)
+        return
+    if row.status not in ("running", "paused"):
+        raise FailedPrecondition(f"container {row.name} is not running")
+    if signal == SIGKILL:
+        store.metadata.update_container(row.id, stop_asked=True)
+    task = find_task(store, row)
+    task.kill(signal)
+    store.metadata.add_event("container", "kill", row.id, {"name": row.name, "image": row.image, "signal": str(signal)})
+    if signal == SIGKILL:
+        if row.status == "paused":
+            cast("LiveTask", task).resume()  # cgroup v1 keeps even this signal from what is frozen
+        task.wait(RELEASE_S)
+        settle(store, row)
+
+
+def pause(store: Store, row: ContainerRow) -> None:
+    """Stop every process of a container where it stands.
+
+    Raises:
+        FailedPrecondition: it does not run, or is paused already.
+    """
+    if row.status == "paused":
+        raise FailedPrecondition(f"container {row.name} is already paused")
+    live_task(store, row).pause()
+    _set_paused(store, row, "paused", "pause")
+
+
+def unpause(store: Store, row: ContainerRow) -> None:
+    """Let the processes of a container go on.
+
+    Raises:
+        FailedPrecondition: it is not paused.
+    """
+    if row.status != "paused":
+        raise FailedPrecondition(f"container {row.name} is not paused")
+    live_task(store, row).resume()
+    _set_paused(store, row, "running", "unpause")
+
+
+def _set_paused(store: Store, row: ContainerRow, status: str, action: str) -> None:
+    with store.metadata.transaction():
+        now = store.metadata.container(row.id)
+        if now is not None and now.status in ("running", "paused"):  # it may have been killed meanwhile
+            store.metadata.update_container(row.id, status=status)
+            store.metadata.add_event("container", action, row.id, {"name": row.name, "image": row.image})
+
+
+def settle(store: Store, row: ContainerRow) -> None:
+    """Wait until whoever is at work on a container whose process has ended lets go of it; if nobody does, do it.
+
+    Raises:
+        Unavailable: it takes longer than ten seconds.
+    """
+    deadline = time.monotonic() + RELEASE_S
+    while (lease := store.metadata.lease(row.id)) is not None and is_alive(lease):
+        if time.monotonic() > deadline:
+            raise Unavailable(f"container {row.name} is still held by another prun", hint="try again")
+        time.sleep(0.005)
+    recover(store)
+
+
+def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) -> None:
+    """End a container if it runs, and remove it; whoever is at work on it gets the time to let go.
+
+    ``volumes``: its anonymous volumes too.
+
+    Raises:
+        Unavailable: its process is gone and its owner does not let go within ten seconds.
+        FailedPrecondition: another prun has just started it.
+    """
+    if row.status in LIVING:
+        kill_or_end(store, row)
+    settle(store, row)
+    if store.metadata.container(row.id) is None:
+        return  # --rm: it is gone by itself
+    with at_work(store, row) as row:
+        record = Record(store, row)
+        remove_bundle(record.bundle)
+        record.remove(volumes=volumes)
+
+
+def kill_or_end(store: Store, row: ContainerRow) -> None:
+    """Kill a container's process; where its runtime cannot be reached there is none to be killed."""
+    try:
+        kill(store, row, SIGKILL)
+    except (Unimplemented, NotFound, PluginError):
+        return
+
+
+def _end_restart(store: Store, row: ContainerRow) -> None:
+    """Keep a container from being started again: end the process that waits to do so."""
+    lease = store.metadata.lease(row.id)
+    if lease and is_alive(lease) and lease.pid != os.getpid():
+        with suppress(ProcessLookupError):
+            os.kill(lease.pid, SIGKILL)
+        while is_alive(lease):
+            time.sleep(0.001)
+    settle(store, row)
+
+
+def _signal_of(row: ContainerRow) -> int:
+    from prun.request.lifecycle import signal_number
+
+    return signal_number(row.stop_signal) if row.stop_signal else SIGTERM
+
+
+def _stop_timeout(row: ContainerRow) -> float:
+    from prun.request.stored import loaded
+
+    asked = loaded(row.request).stop_timeout_s if row.request else None
+    return STOP_S if asked is None else asked

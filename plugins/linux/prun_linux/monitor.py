@@ -1,0 +1,222 @@
+"""The process that stays with a container when prun does not: conmon, one for each, in C, a megabyte or two.
+
+It makes the container (``RUNTIME create``), keeps its streams and its log, waits for it and writes down how it ended,
+in the container's bundle:
+
+    conmon.pid  its own pid          pid     the container's           exit   the exit code, once it has ended
+    attach      connects to streams  ctl     takes terminal sizes      oom    the kernel has killed it for its memory
+    client      locked by a prun that will itself clean up when the container has ended
+
+See conmon(8); the protocol of ``attach`` is in ``prun_linux.attachment``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from prun.errors import FailedPrecondition, NotFound, Unavailable
+from prun.identity import start_time
+from prun.types import ExitStatus
+from prun_linux.oci import DIRECTORIES, ENVIRONMENT
+
+if TYPE_CHECKING:
+    from prun.request.supervision import LogRequest
+    from prun.types import RunRequest
+    from prun_linux.task import Launch
+
+CONMON_DIRECTORIES = (*DIRECTORIES, "/usr/libexec/podman", "/usr/lib/podman")
+KILLED = 128 + 9
+# What the exit command needs to find the same store, settings and plugins; nothing that steers Python or the linker.
+_PASSED_ON = ("HOME", "USER", "LANG", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+_ANSWER_BYTES = 1 << 16
+
+
+def find_conmon() -> str:
+    """Return the path of conmon.
+
+    Raises:
+        NotFound: it is not installed.
+    """
+    if found := _tool("conmon", CONMON_DIRECTORIES):
+        return found
+    raise NotFound("there is no conmon, which stays with containers that outlive prun", hint="apt install conmon")
+
+
+def spawn(launch: Launch, request: RunRequest) -> int:
+    """Let a new conmon create the container, and return the pid of its process, which waits to be started.
+
+    Raises:
+        CommandNotFound, CommandNotInvocable, Unavailable: as the OCI runtime says.
+        NotFound: there is no conmon.
+        FailedPrecondition: what was asked of the log is more than this conmon can do.
+    """
+    import subprocess
+
+    binary = find_conmon()
+    with ExitStack() as stack:
+        said, saying = os.pipe()
+        stack.callback(os.close, said)
+        writer = stack.enter_context(ExitStack())
+        writer.callback(os.close, saying)
+        # conmon makes the socket for a terminal there, whose path may have 107 bytes.
+        directory = os.open(launch.bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, directory)
+        words = [binary, *_words(launch, request), *_log_words(request.log, binary)]
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={
+                    **_environment(),
+                    "_OCI_SYNCPIPE": str(saying),
+                    "TMPDIR": f"/proc/{os.getpid()}/fd/{directory}",
+                },
+                cwd="/",
+                umask=0o022,
+                pass_fds=(*range(3, 3 + request.preserve_fds), saying),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"{binary} cannot be executed: {error.strerror}") from error
+        try:
+            writer.close()
+            with open(said, "rb", closefd=False) as file:
+                answer = _parsed(file.readline(_ANSWER_BYTES))
+        finally:
+            code = process.wait()  # the one that forks; conmon itself is its child
+    pid = answer.get("data", -1)
+    if code or not isinstance(pid, int) or pid <= 0:
+        words_of_runtime = launch.runtime.failure(launch.log)
+        raise launch.failed(words_of_runtime or str(answer.get("message", "")) or f"conmon exited with {code}")
+    return pid
+
+
+def pid_of(bundle: str) -> int | None:
+    """Return the pid of the conmon of a bundle, None where none is there any more."""
+    try:
+        with open(os.path.join(bundle, "conmon.pid"), encoding="ascii") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read(1 << 16).split(b"\0")
+        is_ours = os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "conmon" and os.fsencode(bundle) in line
+    except (OSError, ValueError):
+        return None
+    return pid if is_ours and start_time(pid) is not None else None
+
+
+def is_there(bundle: str) -> bool:
+    """Tell whether a conmon was ever started for the bundle."""
+    return os.path.exists(os.path.join(bundle, "conmon.pid"))
+
+
+def exit_status(bundle: str) -> ExitStatus | None:
+    """Return how the container ended, None while it has not, or where nobody has written it down."""
+    try:
+        with open(os.path.join(bundle, "exit"), encoding="ascii") as file:
+            code = int(file.read())
+    except (OSError, ValueError):
+        return None
+    return ExitStatus(code if code >= 0 else KILLED)  # -1: conmon has killed it, after --timeout
+
+
+def timed_out(bundle: str) -> bool:
+    """Tell whether conmon has ended the container because its time was up."""
+    try:
+        with open(os.path.join(bundle, "exit"), encoding="ascii") as file:
+            return file.read() == "-1"
+    except OSError:
+        return False
+
+
+def _words(launch: Launch, request: RunRequest) -> list[str]:
+    bundle = launch.bundle
+    binary, *for_runtime = _runtime_words(launch, terminal=request.terminal)
+    words = ["--api-version", "1", "--cid", launch.id, "--cuuid", launch.id, "--name", request.name or launch.id]
+    words += ["--runtime", binary, *(f"--runtime-arg={word}" for word in for_runtime)]
+    words += ["--bundle", bundle, "--persist-dir", bundle, "--full-attach", "--no-sync-log"]
+    words += ["--container-pidfile", launch.pid_file, "--conmon-pidfile", os.path.join(bundle, "conmon.pid")]
+    if request.preserve_fds:
+        words += [f"--runtime-opt=--preserve-fds={request.preserve_fds}"]
+    if request.terminal:
+        words += ["--terminal"]
+    elif request.interactive or request.stdin is not None:
+        words += ["--stdin", *(["--leave-stdin-open"] if request.detach else [])]
+    if request.timeout_s:
+        words += ["--timeout", str(math.ceil(request.timeout_s))]
+    if request.exit_command:
+        command, *arguments = _unless_client(request.exit_command, bundle)
+        words += ["--exit-command", command, *(f"--exit-command-arg={word}" for word in arguments)]
+    return words
+
+
+def _runtime_words(launch: Launch, *, terminal: bool) -> list[str]:
+    """Return how the OCI runtime is called; crun gets a file of the bundle where conmon would give it /dev/null.
+
+    crun gives its streams to the container's user (1.8.1, ``fchown``): the machine's own /dev/null, with its mode.
+    """
+    runtime = launch.runtime
+    words = [runtime.binary, "--root", runtime.root, "--log", launch.log, "--log-format", "json"]
+    if runtime.name != "crun" or "uidMappings" not in launch.spec.get("linux", {}):
+        return words
+    empty = os.path.join(launch.bundle, "null")
+    os.close(os.open(empty, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    streams = '<"$0" >>"$0"' if terminal else 'test -p /dev/stdin || exec <"$0"; exec "$@"'
+    return ["/bin/sh", "-c", f'exec "$@" {streams}' if terminal else streams, empty, *words]
+
+
+def _unless_client(command: tuple[str, ...], bundle: str) -> tuple[str, ...]:
+    """Let the exit command start only where no prun holds ``client``; Python's start is most of what it costs."""
+    flock = _tool("flock", DIRECTORIES)
+    if not flock or os.path.basename(os.path.realpath(flock)) == "busybox":  # whose flock has no -E
+        return (*command, "--unless-client")
+    return (flock, "--nonblock", "--conflict-exit-code", "0", os.path.join(bundle, "client"), *command)
+
+
+def _log_words(log: LogRequest | None, binary: str) -> list[str]:
+    if log is None or log.driver == "none":
+        return ["--log-path", "none:"]
+    words = ["--log-path", f"k8s-file:{log.path}"]
+    if log.size_bytes:
+        words += ["--log-size-max", str(log.size_bytes)]
+    if log.files > 1:
+        if version(binary) < (2, 2):
+            raise FailedPrecondition(
+                f"--log-opt max-file={log.files}: {binary} keeps one file; conmon 2.2 keeps more",
+                hint="leave max-file out: what is over max-size is dropped, the oldest first",
+            )
+        words += ["--log-rotate", "--log-max-files", str(log.files - 1)]
+    return words
+
+
+def version(binary: str) -> tuple[int, ...]:
+    """Return the version of a conmon, as in (2, 1, 6)."""
+    import re
+    import subprocess
+
+    answer = subprocess.run([binary, "--version"], env=ENVIRONMENT, cwd="/", capture_output=True, check=False)
+    found = re.search(rb"([0-9]+(?:\.[0-9]+)+)", answer.stdout)
+    return tuple(map(int, found[1].split(b"."))) if found else ()
+
+
+def _environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("PRUN_")}
+    return {**own, **ENVIRONMENT}
+
+
+def _tool(name: str, directories: tuple[str, ...]) -> str:
+    paths = (os.path.join(directory, name) for directory in directories)
+    return next((path for path in paths if os.access(path, os.X_OK) and os.path.isfile(path)), "")
+
+
+def _parsed(line: bytes) -> dict[str, object]:
+    with suppress(ValueError):
+        answer = json.loads(line)
+        if isinstance(answer, dict):
+            return answer
+    return {}
