@@ -32,7 +32,7 @@ def stored_request(store: Store, row: ContainerRow) -> RunRequest:
             hint="run it anew",
         )
     return loaded(row.request)._replace(
-        id=row.id, name=row.name, image=row.image, digest=row.digest, runtime=row.runtime, again=True,
+        id=row.id, name=row.name, image=row.image, digest=row.digest, runtime=row.runtime, again=True, detach=False,
         root=store.root, state=store.state,
     )  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_a_stored_request_comes_back_equal(tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_one_run_is_not_stored() -> None:
-    request = RunRequest("id", "x", stdin=b"secret", capture=True, detach=True, preserve_fds=2, cid_file="/f")
+    request = RunRequest("id", "x", stdin=b"secret", capture=True, preserve_fds=2, cid_file="/f")
     assert loaded(dumped(request)) == RunRequest("id", "x")
 
 

@@ -56,8 +56,8 @@ def test_a_container_is_inspected(prun: Prun) -> None:
     document = json.loads(prun("inspect", "seen").stdout)[0]
     assert (document["Name"], document["Path"], document["Args"]) == ("seen", "sh", ["-c", "exit 4"])
     assert document["State"] | {"StartedAt": "", "FinishedAt": ""} == {
-        "Status": "exited" if document["State"]["Status"] == "exited" else "stopped",
-        "Running": False, "Pid": 0, "ExitCode": 4, "StartedAt": "", "FinishedAt": "",
+        "Status": "exited", "Running": False, "Paused": False, "Restarting": False, "OOMKilled": False, "Dead": False,
+        "Error": "", "Pid": 0, "ExitCode": 4, "StartedAt": "", "FinishedAt": "",
     }  # fmt: skip
     assert prun("inspect", "nobody").returncode == 125
 

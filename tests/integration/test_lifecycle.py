@@ -206,7 +206,7 @@ def test_who_leaves_gets_0_and_his_terminal_and_the_container_goes_on(prun: Prun
     assert left(child) == 0
     assert b"unseen" not in child.before
     assert state_of(prun, "left")["Status"] == "running"
-    until(lambda: state_of(prun, "left")["Status"] == "stopped")
+    until(lambda: state_of(prun, "left")["Status"] == "exited")
     assert state_of(prun, "left")["ExitCode"] == 5
 
 
@@ -297,7 +297,7 @@ def test_a_signal_that_is_not_passed_on_ends_prun_and_not_the_container(prun: Pr
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
     assert state_of(prun, "alone")["Status"] == "running"
-    until(lambda: state_of(prun, "alone")["Status"] == "stopped")
+    until(lambda: state_of(prun, "alone")["Status"] == "exited")
     assert state_of(prun, "alone")["ExitCode"] == 4
     process.communicate(timeout=10)
 

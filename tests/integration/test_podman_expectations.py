@@ -257,7 +257,7 @@ def test_a_run_may_take_only_so_long(prun: Prun) -> None:
     assert 1 < time.monotonic() - began < 6
     assert done.returncode == 137
     state = json.loads(prun("inspect", "late").stdout)[0]["State"]
-    assert (state["Status"], state["ExitCode"]) == ("stopped", 137)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 137)
 
 
 def test_an_interrupt_is_passed_on_and_its_handler_ends_the_run(prun: Prun) -> None:

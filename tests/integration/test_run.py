@@ -28,7 +28,7 @@ def test_without_rm_the_container_stays_until_it_is_removed(prun: Prun) -> None:
     """S20."""
     assert prun("run", "--name", "stays", "busybox", "false").returncode == 1
     row = json.loads(prun("ps", "-a", "--format", "json").stdout)[0]
-    assert (row["Names"], row["State"], row["ExitCode"]) == ("stays", "stopped", 1)
+    assert (row["Names"], row["State"], row["ExitCode"]) == ("stays", "exited", 1)
     assert prun("ps", "-q").stdout == ""
     assert prun("rm", "stays").returncode == 0
     assert prun("ps", "-aq").stdout == ""

@@ -20,7 +20,7 @@ RUN_LIKE = ("create", "run", "spec")
 # What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
 STORE_COMMANDS = frozenset(
     (
-        *("attach", "container", "diff", "export", "images", "inspect", "kill", "load", "pause", "ps", "pull"),
+        *("attach", "container", "images", "inspect", "kill", "load", "pause", "port", "ps", "pull", "rename"),
         *("restart", "rm", "rmi", "secret", "start", "stop", "system", "unpause", "volume", "wait"),
     )
 )
@@ -87,6 +87,8 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
 
         print(answered(rest))
         return 0
+    if name == "container" and rest and rest[0] in RUN_LIKE:
+        name, *rest = rest
     if name in RUN_LIKE and "--help" not in _options_of(rest):
         from prun.cli import run
 

@@ -30,8 +30,6 @@ def invoke(words: Sequence[str], settings: Mapping[str, str]) -> int:
         raise InvalidArgument(error.format_message().rstrip("."), hint=f"see {path} --help") from error
     except click.Abort:
         return 130
-    except SystemExit as error:  # click's answer to a reader who has gone
-        raise BrokenPipeError from error
     return result if isinstance(result, int) else 0
 
 
@@ -95,17 +93,17 @@ COMMANDS = {
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
     "container": ("container", "Look after containers."),
     "create": ("", "Make a container without starting it."),
-    "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
-    "export": ("files", "Write a container's files as a tar."),
     "images": ("images", "List images."),
-    "inspect": ("containers", "Show all that is known of containers and images, as JSON."),
+    "inspect": ("inspect", "Show all that is known of containers, images and volumes, as JSON."),
     "kill": ("lifecycle", "Send a signal to containers."),
     "load": ("images", "Load images from an archive or a layout."),
     "pause": ("lifecycle", "Stop every process of containers where it stands."),
     "plugins": ("system", "List runtimes, engines and plugins."),
+    "port": ("container", "List the ports of a container that are published on this machine."),
+    "ps": ("ps", "List containers."),
     "pull": ("registries", "Fetch an image from a registry."),
-    "ps": ("containers", "List containers."),
+    "rename": ("container", "Give a container another name."),
     "restart": ("lifecycle", "Stop containers if they run, and start them."),
     "rm": ("lifecycle", "Remove containers."),
     "rmi": ("images", "Remove images."),

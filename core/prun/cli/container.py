@@ -1,4 +1,4 @@
-"""``prun container``: what is about containers, under one word."""
+"""``container``: what is about containers, under one word; ``rename`` and ``port``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,151 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prun.cli.filters import Key, filter_option, labelled, parse_filters
+from prun.cli.images import opened
+from prun.cli.inspect import SIZE, show
+from prun.cli.listing import RECORD_FORMAT
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prun.metadata import ContainerRow
 
-@click.group()
+# Commands of prun's that are here too, as docker has them; ``list`` and ``ls`` are other words for ``ps``.
+_ALSO = frozenset(
+    (
+        *(
+            "attach",
+            "commit",
+            "cp",
+            "create",
+            "diff",
+            "exec",
+            "export",
+            "kill",
+            "logs",
+            "pause",
+            "port",
+            "ps",
+            "rename",
+        ),
+        *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
+    )
+)
+_OTHER_WORDS = {"list": "ps", "ls": "ps"}
+
+
+class _Containers(click.Group):
+    """A group that has commands of prun's own besides those made for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from prun.cli.commands import COMMANDS
+
+        return sorted({*self.commands, *_ALSO.intersection(COMMANDS), *_OTHER_WORDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from prun.cli.commands import main
+
+        name = _OTHER_WORDS.get(cmd_name, cmd_name)
+        return self.commands.get(name) or (main.get_command(ctx, name) if name in _ALSO else None)
+
+
+@click.group(cls=_Containers)
 def container() -> None:
     """Look after containers."""
+
+
+@container.command()
+@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@SIZE
+@RECORD_FORMAT
+@click.pass_obj
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], sizes: bool, form: str) -> None:
+    """Show all that is known of containers, as JSON."""
+    show(settings, names, ("container",), form, sizes=sizes)
+
+
+@container.command()
+@click.argument("name", metavar="CONTAINER")
+@click.pass_obj
+def exists(settings: Mapping[str, str], name: str) -> int:
+    """Tell by the exit code whether there is such a container: 0 or 1."""
+    with opened(settings) as store:
+        try:
+            store.find(name)
+        except NotFound:
+            return 1
+    return 0
+
+
+@container.command()
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@filter_option("label", "label!", "until", short="")
+@click.pass_obj
+def prune(settings: Mapping[str, str], force: bool, filters: tuple[str, ...]) -> None:
+    """Remove all containers that do not run."""
+    from prun.cli.container_filters import made_until
+    from prun.cli.output import size
+    from prun.record import is_alive
+    from prun.stopping import remove_container
+
+    keys: dict[str, Key[ContainerRow]] = {
+        "label": labelled(lambda row: row.labels),
+        "label!": labelled(lambda row: row.labels, wanted=False),
+        "until": made_until,
+    }
+    fits = parse_filters(filters, keys)
+    if not force:
+        click.confirm("WARNING! This will remove all stopped containers.\nDo you want to continue?", abort=True)
+    gone, freed = [], 0
+    with opened(settings) as store:
+        for row in store.metadata.containers():
+            lease = store.metadata.lease(row.id)
+            if row.status not in ("created", "stopped") or not fits(row) or (lease and is_alive(lease)):
+                continue
+            written = store.snapshots.sizes(row.id)[0]
+            try:
+                remove_container(store, row)
+            except FailedPrecondition:
+                continue  # somebody has just started it
+            gone.append(row.id)
+            freed += written
+    if gone:
+        print("\n".join(["Deleted Containers:", *gone, "", f"Total reclaimed space: {size(freed)}"]))
+
+
+@click.command()
+@click.argument("name", metavar="CONTAINER")
+@click.argument("new", metavar="NAME")
+@click.pass_obj
+def rename(settings: Mapping[str, str], name: str, new: str) -> None:
+    """Give a container another name."""
+    from prun.api import checked_name
+
+    wanted = checked_name(new)
+    if not wanted:
+        raise InvalidArgument("the new name is empty")
+    with opened(settings) as store:
+        row = store.find(name)
+        if row.name == wanted:
+            raise InvalidArgument(f"container {wanted} has that name already")
+        store.metadata.rename_container(row.id, wanted)
+
+
+@click.command()
+@click.argument("name", metavar="CONTAINER")
+@click.argument("port", default="", metavar="[PORT[/PROTOCOL]]")
+@click.pass_obj
+def port(settings: Mapping[str, str], name: str, port: str) -> None:
+    """List the ports of a container that are published on this machine: none, while it has no network of its own."""
+    with opened(settings) as store:
+        row = store.find(name)
+    if port:
+        number, _, protocol = port.partition("/")
+        if not number.isdecimal() or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp", "sctp"):
+            raise InvalidArgument(f"port {port!r} is none", hint="a number, or NUMBER/tcp, /udp or /sctp")
+        raise NotFound(f"no public port {number}/{protocol or 'tcp'} published for {row.name}")
 
 
 @container.command(hidden=True)

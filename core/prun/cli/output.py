@@ -99,10 +99,16 @@ def lasted(seconds: float) -> str:
 
 
 def timestamp(seconds_since_epoch: float | None) -> str:
-    """Return the time as RFC 3339 in UTC, or docker's word for never."""
+    """Return the time as RFC 3339 in UTC, to the microsecond, or docker's word for never.
+
+    >>> timestamp(1.25)
+    '1970-01-01T00:00:01.25Z'
+    """
     if seconds_since_epoch is None:
         return "0001-01-01T00:00:00Z"
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds_since_epoch)) + "Z"
+    whole, fraction = divmod(round(seconds_since_epoch * 10**6), 10**6)
+    digits = f".{fraction:06d}".rstrip("0").rstrip(".")
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}{digits}Z"
 
 
 def local_time(seconds_since_epoch: float) -> str:

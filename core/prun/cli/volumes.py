@@ -70,7 +70,7 @@ def create(
 def list_(settings: Mapping[str, str], quiet: bool, filters: tuple[str, ...], form: str) -> None:
     """List volumes."""
     with opened(settings) as store:
-        rows = [_inspected(store, row) for row in _filtered(store, filters)]
+        rows = [inspected(store, row) for row in _filtered(store, filters)]
     print_listing(rows, {"DRIVER": "Driver", "VOLUME NAME": "Name"}, form, quiet="Name" if quiet else "")
 
 
@@ -81,7 +81,7 @@ def list_(settings: Mapping[str, str], quiet: bool, filters: tuple[str, ...], fo
 def inspect(settings: Mapping[str, str], names: tuple[str, ...], form: str) -> None:
     """Show all that is known of volumes, as JSON."""
     with opened(settings) as store:
-        records = [_inspected(store, store.volumes.find(name)) for name in names]
+        records = [inspected(store, store.volumes.find(name)) for name in names]
     print_records(records, form)
 
 
@@ -133,7 +133,8 @@ def _filtered(store: Store, filters: Sequence[str]) -> list[VolumeRow]:
     return list(filter(parse_filters(filters, keys), store.metadata.volumes()))
 
 
-def _inspected(store: Store, row: VolumeRow) -> dict[str, Any]:
+def inspected(store: Store, row: VolumeRow) -> dict[str, Any]:
+    """Return docker's record of a volume."""
     return {
         "CreatedAt": timestamp(row.created_at),
         "Driver": row.driver,

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, PermissionDenied, Unavailable
+from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PermissionDenied, Unavailable
 from prun.metadata.rows import (
     ContainerRow,
     EventRow,
@@ -117,6 +117,11 @@ class Metadata:
         rows = self._all("SELECT id, chain_id, parent FROM snapshots ORDER BY id")
         return [(int(number), str(chain), str(parent)) for number, chain, parent in rows]
 
+    def snapshot_sizes(self) -> list[tuple[str, str, int]]:
+        """Return chain ID, parent's chain ID and the bytes of the layer itself of every snapshot."""
+        rows = self._all("SELECT chain_id, parent, size_bytes FROM snapshots")
+        return [(str(chain), str(parent), int(size)) for chain, parent, size in rows]
+
     # Containers and leases
 
     def add_container(self, row: ContainerRow, lease: Lease | None) -> None:
@@ -126,21 +131,37 @@ class Metadata:
             AlreadyExists: the id or the name is taken; the message says by which container.
         """
         with self.transaction():
-            taken = self._one(
-                "SELECT id, name, status FROM containers WHERE id IN (?1, ?2) OR name IN (?1, ?2)", row.id, row.name
-            )
-            if taken:
-                wanted = row.id if row.id in taken[:2] else row.name
-                raise AlreadyExists(
-                    f"the name {wanted!r} is in use by container {taken[0][:12]} ({taken[1]}, {taken[2]})",
-                    hint=f"remove it (prun rm {taken[1]}) or choose another name",
-                )
+            self._refuse_taken(row.id, row.name)
             self._db.execute(
                 f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})",  # noqa: S608  the count of columns
                 [column(value) for value in row],
             )
             if lease:
                 self._db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (*lease, time.time()))
+
+    def rename_container(self, container_id: str, name: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            AlreadyExists: it is the name or the id of another one; the message says of which.
+        """
+        with self.transaction():
+            self._refuse_taken(name)
+            row = self.container(container_id)
+            if row is None:
+                raise NotFound(f"container {container_id[:12]} is not there any more")
+            self._db.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+            self.add_event("container", "rename", row.id, {"name": name, "image": row.image, "oldName": row.name})
+
+    def _refuse_taken(self, *names: str) -> None:
+        """Refuse names that a container has as its name or its id."""
+        for name in names:
+            taken = self._one("SELECT id, name, status FROM containers WHERE id = ?1 OR name = ?1", name)
+            if taken:
+                raise AlreadyExists(
+                    f"the name {name!r} is in use by container {taken[0][:12]} ({taken[1]}, {taken[2]})",
+                    hint=f"remove it (prun rm {taken[1]}) or choose another name",
+                )
 
     def update_container(self, container_id: str, **columns: object) -> None:
         """Set columns of a container: those of ``ContainerRow``."""

@@ -12,7 +12,7 @@ from prun.types import Mount, Platform, RunRequest
 # What belongs to one run of the container only, or is kept elsewhere.
 _NOT_STORED = frozenset(
     (
-        *("capture", "view_only", "stdin", "preserve_fds", "cid_file", "detach", "exit_command", "monitored"),
+        *("capture", "view_only", "stdin", "preserve_fds", "cid_file", "exit_command", "monitored"),
         *("again", "digest", "progress"),
     )
 )

@@ -19,7 +19,6 @@ from prun.rootfs import syscalls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-OVERFLOW_ID = 65534  # user_namespaces(7)
 _NOT_HERE = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -44,18 +43,6 @@ def host_id(ranges: Iterable[IdRange], number: int) -> int | None:
         if each.container <= number < each.container + each.size:
             return each.host + number - each.container
     return None
-
-
-def container_owner(maps: IdMaps | None, found: os.stat_result) -> tuple[int, int]:
-    """Return owner and group of a file as a user namespace with ``maps`` knows them; nobody where it does not."""
-    if maps is None:
-        return found.st_uid, found.st_gid
-    uid, gid = _container_id(maps.uids, found.st_uid), _container_id(maps.gids, found.st_gid)
-    return OVERFLOW_ID if uid is None else uid, OVERFLOW_ID if gid is None else gid
-
-
-def _container_id(ranges: Iterable[IdRange], number: int) -> int | None:
-    return host_id([IdRange(each.host, each.container, each.size) for each in ranges], number)
 
 
 def read_ranges(path: str) -> tuple[IdRange, ...]:
@@ -114,38 +101,16 @@ def idmapped_clone(path: str, namespace: int) -> int:
     """
     fd = syscalls.clone_mount(path)
     try:
-        _map(fd, namespace, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def map_owners(fd: int, maps: IdMaps, path: str) -> None:
-    """Show the files of the unattached mount ``fd``, of ``path``, with the owners of a user namespace with these maps.
-
-    Raises: as ``idmapped_clone``.
-    """
-    with user_namespace(maps) as namespace:
-        _map(fd, namespace, path)
-
-
-def inverse(maps: IdMaps) -> IdMaps:
-    """Return the maps that lead from the ids outside to those in the container."""
-    uids, gids = (tuple(IdRange(each.host, each.container, each.size) for each in ranges) for ranges in maps)
-    return IdMaps(uids, gids)
-
-
-def _map(fd: int, namespace: int, path: str) -> None:
-    try:
         syscalls.map_mount(fd, namespace)
     except OSError as error:
+        os.close(fd)
         if error.errno in _NOT_HERE:
             raise FailedPrecondition(
                 f"{path} cannot be mounted with other owners: {error.strerror}",
                 hint="a user namespace needs Linux 5.19 and a file system with idmapped mounts (ext4, xfs, btrfs)",
             ) from error
         raise
+    return fd
 
 
 @contextmanager

@@ -21,11 +21,9 @@ from prun.rootfs.failures import translated
 from prun.volumes import device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from prun.metadata import Metadata
-    from prun.rootfs.idmap import IdMaps
 
 
 class Volumes:
@@ -66,18 +64,11 @@ class Volumes:
         """Return where docker says that a volume is."""
         return os.path.join(self.path, name, "_data")
 
-    def open(
-        self,
-        wanted: VolumeRow,
-        content_fd: int | None = None,
-        owner: tuple[int, int] | None = None,
-        shift: IdMaps | None = None,
-    ) -> None:
+    def open(self, wanted: VolumeRow, content_fd: int | None = None, owner: tuple[int, int] | None = None) -> None:
         """Make a volume ready for a container whose mounts are already recorded, so that nobody removes it.
 
         ``content_fd`` is a directory open for reading: an empty volume gets what is in it, and its owner and mode.
-        ``owner``, a uid and a gid, has a volume that is made here and gets no content.  ``shift``: the copy belongs to
-        the ids that these maps have for those of the content.
+        ``owner``, a uid and a gid, has a volume that is made here and gets no content.
 
         Raises:
             AlreadyExists: there is one with other options.
@@ -90,19 +81,15 @@ class Volumes:
                 os.chown(self.mountpoint(row.name), *owner)
             device.mount(row, self.mountpoint(row.name))
             if content_fd is not None:
-                self._fill(row, content_fd, shift)
+                self._fill(row, content_fd)
 
-    def release(self, name: str, container_id: str, has_ended: Callable[[str], bool] = lambda _: False) -> None:
-        """Unmount what the driver's options mount, unless another container that is being worked on uses it.
-
-        ``has_ended`` tells of such a container, by its id, that it will only release the volume, too: of two that end
-        at the same time one has to unmount it.
-        """
+    def release(self, name: str, container_id: str) -> None:
+        """Unmount what the driver's options mount, unless another container that is being worked on uses it."""
         row = self._metadata.volume(name)
         if row is None or not device.is_mounted_by_us(row.options):
             return
         with self._at_work(name):
-            if all(map(has_ended, self._live(name, container_id))):
+            if not self._is_live(name, container_id):
                 device.unmount(self.mountpoint(name))
 
     def users(self, name: str) -> list[str]:
@@ -187,26 +174,26 @@ class Volumes:
                 os.chmod(self.mountpoint(row.name), 0o755)  # noqa: S103 its parents are 0700
         return row
 
-    def _fill(self, row: VolumeRow, content_fd: int, shift: IdMaps | None) -> None:
+    def _fill(self, row: VolumeRow, content_fd: int) -> None:
         """Copy into a volume that is empty; where nobody looks yet, all of it appears at once."""
         directory = self.directory(row)
         with translated(lambda: f"volume {row.name} cannot be filled"):
             if os.listdir(directory):
                 return
-            shared = len(self._live(row.name, "")) > 1
+            shared = self._is_live(row.name, "", count=2)
             if shared or directory != self.mountpoint(row.name) or os.path.ismount(directory):
-                _copy(content_fd, directory, shift)
+                _copy(content_fd, directory)
                 return
             with temporary_directory(self._new()) as temporary:
                 complete = os.path.join(temporary, "_data")
                 os.mkdir(complete)
-                _copy(content_fd, complete, shift)
+                _copy(content_fd, complete)
                 os.rename(complete, directory)
 
-    def _live(self, name: str, container_id: str) -> set[str]:
-        """Return the containers that a process is at work on and that use the volume, ``container_id`` apart."""
+    def _is_live(self, name: str, container_id: str, count: int = 1) -> bool:
+        """Tell whether so many containers that a process is at work on use the volume, ``container_id`` apart."""
         live = {lease.container_id for lease in self._metadata.leases()} - {container_id}
-        return live.intersection(self.users(name))
+        return len(live.intersection(self.users(name))) >= count
 
     def _new(self) -> str:
         path = os.path.join(self.path, ".new")
@@ -218,12 +205,12 @@ class Volumes:
         return locked(os.path.join(self.path, ".locks", name))
 
 
-def _copy(content_fd: int, directory: str, shift: IdMaps | None) -> None:
+def _copy(content_fd: int, directory: str) -> None:
     from prun.rootfs.copytree import copy_open_tree
     from prun.rootfs.tree import OPEN_DIRECTORY
 
     target = os.open(directory, OPEN_DIRECTORY)
     try:
-        copy_open_tree(content_fd, target, shift)
+        copy_open_tree(content_fd, target)
     finally:
         os.close(target)

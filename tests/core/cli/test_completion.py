@@ -63,7 +63,7 @@ def words(line: str) -> list[str]:
         ("rm -f run", ["running-one"]),
         ("inspect ", ["paused-one", "created-one", "stopped-one", "running-one", "busybox:latest",
                       "example.com/a/b:1"]),
-        ("inspect --type ", ["container", "image"]),
+        ("inspect --type ", ["container", "image", "volume"]),
         ("inspect --type=im", ["--type=image"]),
         ("images --format ", ["json", "table"]),
         ("rmi ex", ["example.com/a/b:1"]),

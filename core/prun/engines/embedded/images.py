@@ -85,6 +85,26 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
         return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack)
 
 
+def image_of(store: Store, row: ImageRow) -> Image:
+    """Return the image of a name, for this machine's platform, or for the first that it has."""
+    from prun.image.manifest import resolve
+    from prun.image.platform import host_platform
+
+    return resolve(store.content, row.target, host_platform(), row.name)
+
+
+def pinned(store: Store, digest: str, name: str = "") -> Image:
+    """Return the image whose manifest has this digest: that of a container.
+
+    Raises:
+        NotFound: it is not there any more.
+    """
+    from prun.image.manifest import resolve
+    from prun.image.platform import host_platform
+
+    return resolve(store.content, _manifest(store, digest), host_platform(), name)
+
+
 def _manifest(store: Store, digest: str) -> Descriptor:
     """Return the descriptor of a manifest that a container was made from: whatever its name means by now."""
     from prun.image.fields import load_object
