@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from attack import PREPARE
 from debian_image import CAPABLE, TAG, debian_oci_layout
 
 if TYPE_CHECKING:
@@ -68,6 +72,45 @@ def test_a_file_has_its_capabilities(debian: Prun) -> None:
 def test_a_package_is_installed_in_it(debian: Prun) -> None:
     done = debian("run", "--rm", "debian", "sh", "-c", "dpkg --audit; dpkg-query -W -f '${Status}' libcap2-bin")
     assert done.stdout == "install ok installed", done.stderr
+
+
+# Names and numbers of system calls that the profile forbids without a capability, or does not know; with EPERM, ENOSYS.
+FORBIDDEN = {
+    "x86_64": {"bpf": 321, "kexec_load": 246, "init_module": 175, "open_by_handle_at": 304, "perf_event_open": 298,
+               "userfaultfd": 323, "add_key": 248, "request_key": 249, "io_uring_setup": 425},
+    "aarch64": {"bpf": 280, "kexec_load": 104, "init_module": 105, "open_by_handle_at": 265, "perf_event_open": 241,
+                "userfaultfd": 282, "add_key": 217, "request_key": 218, "io_uring_setup": 425},
+}  # fmt: skip
+KEYCTL = {"x86_64": 250, "aarch64": 219}
+
+
+def perl(binary: str, prun: Prun, script: str) -> str:
+    words = ["run", "--rm", "--opt", f"binary={binary}", "debian", "perl", "-e", script]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", PREPARE, "sh", "/etc", binary, *prun.words, *words],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_system_calls_that_reach_the_kernel_itself_are_refused_to_root(debian: Prun, binary: str) -> None:
+    calls = FORBIDDEN[os.uname().machine]
+    script = "".join(f"$! = 0; syscall({number}, 0, 0, 0, 0, 0); print '{name} ', $! + 0, qq(\n);"
+                     for name, number in calls.items())  # fmt: skip
+    answers = dict(line.split() for line in perl(binary, debian, script).splitlines())
+    assert answers.keys() == calls.keys()
+    assert set(answers.values()) <= {str(errno.EPERM), str(errno.ENOSYS)}, answers
+
+
+def test_a_container_has_not_the_session_keyring_of_who_runs_it(debian: Prun, binary: str) -> None:
+    number = KEYCTL[os.uname().machine]
+    words = (number, 0, -3, 0)  # KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING, which is not to be made
+    ours = ctypes.CDLL(None).syscall(*words)
+    script = f"print syscall({', '.join(map(str, words))});"
+    first, second = (int(perl(binary, debian, script)) for _ in range(2))
+    assert -1 not in (first, second)
+    assert len({ours, first, second}) == 3
 
 
 def test_the_unpacked_tree_is_umocis(debian: Prun, tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_a_secret_in_the_environment_is_in_no_record(prun: Prun, token: str) -> 
     assert found.stdout == b""  # the store's own file has it in base64
 
 
+@pytest.mark.parametrize("command", ["true", "/no/such/command"])
+def test_no_trace_of_a_run_tells_a_secret(prun: Prun, token: str, command: str) -> None:
+    """security.md, section 3: what --debug and PRUN_TRACE_HOOKS print, and what fails, has no value in it."""
+    words = ("--secret", token, "--secret", f"{token},type=env,target=TOKEN", "busybox", command)
+    done = prun("--debug", "run", "--rm", *words, PRUN_TRACE_HOOKS="1")
+    assert "prun_create_task" in done.stderr
+    assert VALUE not in done.stdout + done.stderr
+
+
 def test_nothing_of_it_is_left_in_the_image_or_the_writable_layer(prun: Prun, token: str) -> None:
     assert prun("run", "--name", "kept", "--secret", token, "busybox", "true").returncode == 0
     active = prun.root / "snapshots" / "active"
