@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _only_our_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin or a setting that happens to be on this machine must not change a test."""
     monkeypatch.setenv("PRUN_PLUGINS", "none")
+    monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     for name in ("PRUN_TRACE_HOOKS", "PRUN_CONFIG", "PRUN_ROOT", "PRUN_STATE", "DOCKER_DEFAULT_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
 

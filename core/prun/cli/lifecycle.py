@@ -51,6 +51,7 @@ def start(
 ) -> int:
     """Start containers that were created or have ended."""
     attached = attached or interactive
+    detach_keys = _keys(detach_keys)
     if attached and len(names) != 1:
         raise InvalidArgument("you cannot start and attach multiple containers at once")
     with opened(settings) as store:
@@ -190,7 +191,8 @@ def attach(settings: Mapping[str, str], name: str, no_stdin: bool, detach_keys: 
 
         with ForwardedSignals() as signals:
             passed_on = signals if sig_proxy else None
-            return attach_to(store, row, stdin=not no_stdin, detach_keys=detach_keys, signals=passed_on) or 0
+            keys = _keys(detach_keys)
+            return attach_to(store, row, stdin=not no_stdin, detach_keys=keys, signals=passed_on) or 0
 
 
 @click.command()
@@ -293,6 +295,16 @@ def _start(settings: Mapping[str, str], store: Store, row: ContainerRow, *, agai
         store.metadata.update_container(row.id, restart_count=0)
     request = stored_request(store, row)._replace(detach=True)
     _runner_of(settings, row).execute(request)
+
+
+def _keys(given: str | None) -> str | None:
+    """Return the keys that leave a terminal: those given, else those of docker's own config file."""
+    if given is not None:
+        return given
+    from prun.cli.docker_config import docker_config
+    from prun.cli.output import warn
+
+    return docker_config(warn).detach_keys
 
 
 def _start_attached(

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from prun.api import Runner, checked_name, new_id
+from prun.cli.docker_config import docker_config
 from prun.cli.grammar import parse
 from prun.cli.options import RUN
 from prun.errors import InvalidArgument
@@ -126,6 +127,10 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
     if not values["rootfs"] and not words:
         raise InvalidArgument("IMAGE is missing", hint="prun run [OPTIONS] IMAGE [COMMAND] [ARG...]")
     container_id = checked_name(values["id"])
+    docker = docker_config(_warn)
+    fields = fields_of(parsed.asked)
+    if docker.detach_keys is not None and fields.get("detach_keys") is None:
+        fields["detach_keys"] = docker.detach_keys
     return RunRequest(
         id=container_id or new_id(),
         image="" if values["rootfs"] else words[0],
@@ -133,7 +138,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         name=checked_name(values["name"]) or container_id,
         runtime=runner.runtime,
         entrypoint=_entrypoint(values["entrypoint"]) if "entrypoint" in parsed.given else None,
-        env=(*removed(lists["unsetenv"]), *from_files(lists["env_file"]), *from_host(lists["env"])),
+        env=(*docker.env, *removed(lists["unsetenv"]), *from_files(lists["env_file"]), *from_host(lists["env"])),
         host_env=tuple(from_host(["*"])) if flags["env_host"] else (),
         user=values["user"],
         workdir=values["workdir"],
@@ -154,7 +159,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         config=runner.config,
         aliases=runner.settings.aliases,
         progress=None if flags["quiet"] else _progress,
-        **fields_of(parsed.asked),  # type: ignore[arg-type]  # the fields' types are those of their modules
+        **fields,  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
 
 
