@@ -30,6 +30,8 @@ def invoke(words: Sequence[str], settings: Mapping[str, str]) -> int:
         raise InvalidArgument(error.format_message().rstrip("."), hint=f"see {path} --help") from error
     except click.Abort:
         return 130
+    except SystemExit as error:  # click's answer to a reader who has gone
+        raise BrokenPipeError from error
     return result if isinstance(result, int) else 0
 
 
@@ -93,7 +95,9 @@ COMMANDS = {
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
     "container": ("container", "Look after containers."),
     "create": ("", "Make a container without starting it."),
+    "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
+    "export": ("files", "Write a container's files as a tar."),
     "images": ("images", "List images."),
     "inspect": ("inspect", "Show all that is known of containers, images and volumes, as JSON."),
     "kill": ("lifecycle", "Send a signal to containers."),

@@ -19,6 +19,7 @@ from prun.rootfs import syscalls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+OVERFLOW_ID = 65534  # user_namespaces(7)
 _NOT_HERE = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -43,6 +44,18 @@ def host_id(ranges: Iterable[IdRange], number: int) -> int | None:
         if each.container <= number < each.container + each.size:
             return each.host + number - each.container
     return None
+
+
+def container_owner(maps: IdMaps | None, found: os.stat_result) -> tuple[int, int]:
+    """Return owner and group of a file as a user namespace with ``maps`` knows them; nobody where it does not."""
+    if maps is None:
+        return found.st_uid, found.st_gid
+    uid, gid = _container_id(maps.uids, found.st_uid), _container_id(maps.gids, found.st_gid)
+    return OVERFLOW_ID if uid is None else uid, OVERFLOW_ID if gid is None else gid
+
+
+def _container_id(ranges: Iterable[IdRange], number: int) -> int | None:
+    return host_id([IdRange(each.host, each.container, each.size) for each in ranges], number)
 
 
 def read_ranges(path: str) -> tuple[IdRange, ...]:

@@ -38,7 +38,7 @@ Kind = Literal["overlayfs", "userxattr", "fuse"]
 
 
 class Overlay(NamedTuple):
-    """What an overlay is made of; see ``mount_overlay``."""
+    """What an overlay is made of; see ``mount_overlay``.  Without ``upper`` and ``work`` it is read-only."""
 
     lower: Sequence[str]
     upper: str
@@ -53,9 +53,8 @@ class Overlay(NamedTuple):
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return the options for fsconfig(2); None for a flag.  Of these, the kernel takes ``lowerdir+`` literally."""
         lower = [("lowerdir+", path) for path in self.lower]
-        writable = [
-            (key, path.replace("\\", "\\\\")) for key, path in (("upperdir", self.upper), ("workdir", self.work))
-        ]
+        named = (("upperdir", self.upper), ("workdir", self.work))
+        writable = [(key, path.replace("\\", "\\\\")) for key, path in named if path]
         flags = (("volatile", self.volatile), ("userxattr", self.kind == "userxattr"))
         return [*lower, *writable, *_FIXED, *((flag, None) for flag, on in flags if on)]
 
@@ -65,7 +64,7 @@ def overlay_options(lower: Sequence[str], upper: str, work: str, kind: Kind = "o
     layers = ":".join(_escaped(path).replace(":", "\\:") for path in lower)
     pairs = (("lowerdir", layers), ("upperdir", _escaped(upper)), ("workdir", _escaped(work)))
     fixed = () if kind == "fuse" else _FIXED
-    words = [f"{key}={value}" for key, value in (*pairs, *fixed)]
+    words = [f"{key}={value}" for key, value in (*pairs, *fixed) if value]
     return (*words, "userxattr") if kind == "userxattr" else tuple(words)
 
 
@@ -73,6 +72,8 @@ def mount_overlay(
     lower: Sequence[str], upper: str, work: str, target: str, *, volatile: bool = False, kind: Kind = "overlayfs"
 ) -> None:
     """Mount an overlay at ``target``; all are absolute directories, ``lower`` is topmost first and not empty.
+
+    Without ``upper`` and ``work`` it is read-only, and has at least two lower directories.
 
     A ``volatile`` overlay never waits for the disk, on unmounting either, and can be mounted only once: for what is
     thrown away after use.  Before Linux 5.10 it is an ordinary one.
@@ -127,7 +128,7 @@ def mount_idmapped(
             names = [str(number) for number in range(len(fds))]
             overlay = Overlay(names[:-1], f"{names[-1]}/{os.path.basename(upper)}",
                               f"{names[-1]}/{os.path.basename(work)}", volatile)  # fmt: skip
-            fd = _in_thread(lambda: _overlay_of(fds, overlay, target, owner[0] or 0, owner[1] or 0))
+            fd = in_thread(lambda: _overlay_of(fds, overlay, target, owner[0] or 0, owner[1] or 0))
             clones.callback(os.close, fd)
             syscalls.attach_mount(fd, target)
         except OSError as error:
@@ -142,7 +143,7 @@ def _overlay_of(fds: Sequence[int], overlay: Overlay, scratch: str, uid: int, gi
     its own with the owner of the process that mounts it, who must have an id on the idmapped mount.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.old_mount("none", "/", "", _MS_REC | _MS_PRIVATE, "")
+    make_private()
     syscalls.old_mount("tmpfs", scratch, "tmpfs", 0, "size=1m,mode=0700")
     os.chdir(scratch)
     for name, fd in enumerate(fds):
@@ -220,7 +221,7 @@ def mount_with_short_names(overlay: Overlay, target: str) -> None:
         os.chdir(common)
         syscalls.old_mount("overlay", target, "overlay", 0, options)
 
-    _in_thread(mount_there)
+    in_thread(mount_there)
 
 
 def _mount(overlay: Overlay, target: str) -> None:
@@ -234,6 +235,11 @@ def _mount(overlay: Overlay, target: str) -> None:
         if error.errno not in _NO_NEW_MOUNT:
             raise
         mount_with_short_names(overlay, target)
+
+
+def make_private() -> None:
+    """Keep what is mounted from now on to our own mount namespace, and see nothing of others."""
+    syscalls.old_mount("none", "/", "", _MS_REC | _MS_PRIVATE, "")
 
 
 def make_slave() -> None:
@@ -291,8 +297,8 @@ def _mount_by_fuse(overlay: Overlay, target: str) -> None:
         raise FailedPrecondition(f"overlay cannot be mounted at {target}: fuse-overlayfs: {words}", hint=_COPY_HINT)
 
 
-def _in_thread(work: Callable[[], _Answer]) -> _Answer:
-    """Run ``work`` in a thread of its own and return or raise here what it does."""
+def in_thread(work: Callable[[], _Answer]) -> _Answer:
+    """Run ``work`` in a thread of its own, which may unshare what it likes; return or raise here what it does."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as executor:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from prun.rootfs import mount
 from prun.rootfs.claims import remove_directory
 from prun.rootfs.copytree import copy_open_tree
+from prun.rootfs.idmap import IdMaps, IdRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prun.rootfs.idmap import IdMaps
-
+_MARK = "shift"  # a link whose text is the maps
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -42,6 +42,25 @@ def copy_shifted(
     _copy(source, target, shift)
     for made in (upper, work, merged):
         remove_directory(made)
+
+
+def record_shift(directory: str, shift: IdMaps) -> None:
+    """Write down in the directory of a container's root which owners its files have."""
+    words = ["/".join(":".join(map(str, each)) for each in ranges) for ranges in shift]
+    os.symlink(",".join(words), os.path.join(directory, _MARK))
+
+
+def recorded_shift(directory: str) -> IdMaps | None:
+    """Return what ``record_shift`` has written, None where it has not."""
+    try:
+        uids, gids = os.readlink(os.path.join(directory, _MARK)).split(",")
+    except FileNotFoundError:
+        return None
+    return IdMaps(_ranges(uids), _ranges(gids))
+
+
+def _ranges(words: str) -> tuple[IdRange, ...]:
+    return tuple(IdRange(*map(int, word.split(":"))) for word in words.split("/"))
 
 
 def _copy(source: int, target: str, shift: IdMaps) -> None:

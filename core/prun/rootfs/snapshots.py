@@ -2,7 +2,8 @@
 
     <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs;
                                 ``userxattr``, ``fuse``: as ``fs``, marked as root of a user namespace and FUSE can
-    <path>/active/<key>/        a container's: ``fs``, ``work`` and ``chain``, a link whose text is its chain ID
+    <path>/active/<key>/        a container's: ``fs``, ``work``, ``shift`` and ``chain``, a link whose text is its chain
+                                ID
     <path>/new-*                being made, locked by its owner; without a lock it is a leftover
     <path>/locks/               one lock for each chain ID
     <path>/driver               a link whose text says what was found to work here
@@ -105,8 +106,8 @@ class Snapshots:
             if not os.path.isdir(active):
                 self._make_directories()
                 with self._locked(chain_id, shared=True) if chain_id else nullcontext():
-                    self._make_active(active, chain_id, self._lower(chain_id), shift)
-            if self._chain_of(key) != chain_id:
+                    self._make_active(active, chain_id, self.lower(chain_id), shift)
+            if self.chain_of(key) != chain_id:
                 raise AlreadyExists(f"snapshot of container {key!r} exists and is of another image")
         return self.mounts(key)
 
@@ -116,10 +117,10 @@ class Snapshots:
         Raises:
             NotFound: ``prepare`` was not called for it, or a layer is gone.
         """
-        upper, work, lower = self._layout(key)
+        upper, work, lower = self.layout(key)
         if not lower:
             return (Mount("/", "bind", upper, ("rbind", "rw")),)
-        kind = self._kind()
+        kind = self.kind()
         name = "fuse3.fuse-overlayfs" if kind == "fuse" else "overlay"
         return (Mount("/", name, "overlay", mount.overlay_options(lower, upper, work, kind)),)
 
@@ -141,11 +142,11 @@ class Snapshots:
         Raises:
             FailedPrecondition: the kernel cannot mount so.
         """
-        upper, work, lower = self._layout(key)
+        upper, work, lower = self.layout(key)
         if idmap:
             mount.mount_idmapped(lower, upper, work, target, idmap, volatile=volatile)
         elif lower:
-            mount.mount_overlay(lower, upper, work, target, volatile=volatile, kind=self._kind())
+            mount.mount_overlay(lower, upper, work, target, volatile=volatile, kind=self.kind())
         else:
             mount.bind(upper, target)
 
@@ -171,7 +172,7 @@ class Snapshots:
                 if any(parent == chain_id for _, _, parent in self._metadata.snapshots()):
                     raise FailedPrecondition(f"snapshot {chain_id} has another layer on top of it")
                 for key in self.keys():
-                    if self._chain_of(key) == chain_id:
+                    if self.chain_of(key) == chain_id:
                         raise FailedPrecondition(f"snapshot {chain_id} is in use by container {key!r}")
                 self._metadata.drop_snapshot(chain_id)
                 self._discard(os.path.join(self.path, str(number)))
@@ -201,7 +202,7 @@ class Snapshots:
         parents = {chain_id: parent for _, chain_id, parent in self._metadata.snapshots()}
         found: set[str] = set()
         for key in self.keys():
-            chain = self._chain_of(key)
+            chain = self.chain_of(key)
             while chain and chain not in found:
                 found.add(chain)
                 chain = parents.get(chain, "")
@@ -257,7 +258,7 @@ class Snapshots:
             os.mkdir(work)
             os.makedirs(merged, exist_ok=True)
             _copy_root_attributes(below[0], directory)
-            root = mount.detached_overlay(below, directory, work, merged, self._kind())
+            root = mount.detached_overlay(below, directory, work, merged, self.kind())
         else:
             if below:
                 _copy(below[0], directory)
@@ -295,9 +296,10 @@ class Snapshots:
         _make_root(fs)
         os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
         if shift:
-            from prun.rootfs.shifted import copy_shifted
+            from prun.rootfs.shifted import copy_shifted, record_shift
 
-            copy_shifted(lower, fs, shift, temporary, "" if self._driver() == "copy" else self._kind())
+            record_shift(temporary, shift)
+            copy_shifted(lower, fs, shift, temporary, "" if self._driver() == "copy" else self.kind())
         elif not lower:
             return
         elif self._driver() == "copy":
@@ -306,16 +308,16 @@ class Snapshots:
             os.mkdir(os.path.join(temporary, "work"))
             _copy_root_attributes(lower[0], fs)
 
-    def _layout(self, key: str) -> tuple[str, str, list[str]]:
+    def layout(self, key: str) -> tuple[str, str, list[str]]:
         """Return upper, work and lower directories of a container; no lower ones for a plain directory."""
         active = self._active(key)
-        chain_id = self._chain_of(key)
+        chain_id = self.chain_of(key)
         upper, work = os.path.join(active, "fs"), os.path.join(active, "work")
         if not chain_id or not os.path.isdir(work):
             return upper, "", []
-        return upper, work, self._lower(chain_id)
+        return upper, work, self.lower(chain_id)
 
-    def _lower(self, chain_id: str) -> list[str]:
+    def lower(self, chain_id: str) -> list[str]:
         """Return the directories of ``chain_id`` and what it stands on, topmost first; one for a whole tree."""
         if not chain_id:
             return []
@@ -355,7 +357,8 @@ class Snapshots:
             raise InvalidArgument(f"snapshot key {key!r} is no file name")
         return os.path.join(self.path, "active", key)
 
-    def _chain_of(self, key: str) -> str:
+    def chain_of(self, key: str) -> str:
+        """Return the chain ID of the image that a container's root stands on, empty for none."""
         try:
             chain_id = os.readlink(os.path.join(self._active(key), "chain"))
         except OSError as error:
@@ -374,7 +377,8 @@ class Snapshots:
             self._asked = found_driver(self.path)
         return "overlayfs" if self._asked == "auto" else self._asked  # with nothing here, nothing depends on the answer
 
-    def _kind(self) -> mount.Kind:
+    def kind(self) -> mount.Kind:
+        """Return how overlays are mounted here, and what marks them."""
         driver = self._driver()
         return "overlayfs" if driver == "copy" else driver
 

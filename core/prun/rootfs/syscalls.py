@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -27,6 +28,12 @@ _MOUNT_SETATTR, _MOUNT_ATTR_IDMAP, _MOUNT_ATTR_RDONLY = 442, 0x00100000, 1
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE = 1, 0x1000, 0x8000
 _MS_PRIVATE = 0x40000
 _CAPABILITY_VERSION_3 = 0x20080522
+# File systems that show the kernel and no files of anybody (linux/magic.h): proc, sysfs, cgroup, cgroup2, devpts,
+# mqueue, debugfs, tracefs, securityfs, bpf, selinuxfs, smackfs, configfs, binfmt_misc, efivarfs, pstore, nsfs, fusectl.
+_KERNEL_FILE_SYSTEMS = frozenset(
+    (0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202, 0x64626720, 0x74726163, 0x73636673, 0xCAFE4A11,
+     0xF97CFF8C, 0x43415D53, 0x62656570, 0x42494E4D, 0xDE5E81E4, 0x6165676C, 0x6E736673, 0x65735543)
+)  # fmt: skip
 
 
 @cache
@@ -59,6 +66,15 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int) -> int:
 
     how = pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     return _syscall(_OPENAT2, dir_fd, path, how, len(how))
+
+
+def is_kernel_file_system(fd: int) -> bool:
+    """Tell whether a file is one that the kernel makes up, such as procfs's (fstatfs(2))."""
+    import ctypes
+
+    found = ctypes.create_string_buffer(256)
+    _checked(_libc().fstatfs(fd, found))
+    return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) in _KERNEL_FILE_SYSTEMS
 
 
 def syncfs(fd: int) -> None:
