@@ -121,7 +121,7 @@ class Record:
         for mount in mounts:
             if mount.type == "volume":
                 self.store.volumes.release(mount.name, self.row.id)
-        if any(mount.type == "image" for mount in mounts):
+        if mounts:  # an image, or a directory of the host, may be below a writable layer
             for key in self.store.snapshots.keys():  # noqa: SIM118  a method, not a mapping
                 if owner_of(key) == self.row.id and key != self.row.id:
                     self.store.snapshots.remove(key)

@@ -213,23 +213,24 @@ def _automatic(options: dict[str, str], taken: list[IdMaps]) -> IdMaps:
         used = [(each.host, each.size) for others in taken for each in others[index]]
         if not rootless and pool == [AUTO_DEFAULT]:
             used += _everybody(path)
+        option = f"--userns auto:{kind}mapping"
+        word = options.get(f"{kind}mapping", "")
+        fixed = _from_machine(option, word, own) if word else None
+        if fixed:
+            _require_ids(option, fixed, own)
+            used.append((fixed.host, fixed.size))
         first = free_range(pool, size, used)
         if first is None:
             raise FailedPrecondition(
                 f"--userns auto: there are no {size} {kind}s that no other container has",
                 hint=f"auto:size=NUMBER, or a larger range in {path}" + ("" if rootless else f" for {AUTO_USER!r}"),
             )
-        fixed = options.get(f"{kind}mapping", "")
-        maps.append(_around(f"--userns auto:{kind}mapping", fixed, IdRange(0, first, size), own))
+        maps.append(_around(option, fixed, IdRange(0, first, size)) if fixed else (IdRange(0, first, size),))
     return _with_root(IdMaps(*maps))
 
 
-def _around(option: str, fixed: str, free: IdRange, own: Sequence[IdRange]) -> tuple[IdRange, ...]:
-    """Return ``free`` with the range ``fixed`` in its place, as many ids in all."""
-    if not fixed:
-        return (free,)
-    given = parse_range(option, fixed)
-    _require_ids(option, given, own)
+def _around(option: str, given: IdRange, free: IdRange) -> tuple[IdRange, ...]:
+    """Return ``free`` with the range ``given`` in its place, as many ids in all."""
     before = IdRange(0, free.host, min(given.container, free.size))
     at = given.container + given.size
     after = IdRange(at, free.host + before.size, max(0, free.size - before.size - given.size))

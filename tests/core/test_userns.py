@@ -121,6 +121,15 @@ def test_auto_puts_a_mapping_in_its_place() -> None:
     assert maps.gids == ((0, 1 << 30, 100),)
 
 
+def test_auto_takes_an_id_of_the_machine_and_no_other_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    rootless(monkeypatch)
+    maps = userns.resolve(request("auto:size=10,uidmapping=1:@100000:1,gidmapping=5:@100001:2")).maps
+    assert maps.uids == ((0, 2, 1), (1, 1, 1), (2, 3, 8))
+    assert maps.gids == ((0, 4, 5), (5, 2, 2), (7, 9, 3))
+    with pytest.raises(FailedPrecondition, match="id 99999 is not yours"):
+        userns.resolve(request("auto:uidmapping=1:@99999:1"))
+
+
 def test_keep_id_keeps_the_number_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     rootless(monkeypatch)
     for mode, inside in (("keep-id", 1000), ("keep-id:uid=5,gid=5", 5), ("keep-id:uid=0,gid=0", 0)):

@@ -101,3 +101,15 @@ def test_a_file_of_the_user_s_belongs_to_its_id_to_root_or_to_nobody(user: Secon
     done = user.prun("--state", str(state), "run", "--rm", "--userns=nomap", "busybox", "cat", "/proc/self/uid_map")
     assert done.returncode == 0, done.stderr
     assert all(int(line.split()[1]) != 0 for line in done.stdout.splitlines())
+
+
+def test_an_automatic_namespace_may_have_an_id_of_the_machine_s(user: SecondUser) -> None:
+    """170.12: ``@`` before an id that is not the user namespace's of ``prun unshare``."""
+    first = min(user.ids() - {user.uid})
+    state = user.home.parent / "state-auto"
+    state.mkdir()
+    os.chown(state, user.uid, user.uid)
+    words = [f"--userns=auto:uidmapping=1:@{first}:1", "busybox", "cat", "/proc/self/uid_map"]
+    done = user.prun("--state", str(state), "run", "--rm", *words)
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[1] for line in done.stdout.splitlines() if line.split()[0] == "1"} == {"1"}

@@ -51,6 +51,11 @@ def mountpoint(prun: Prun, name: str) -> Path:
     return Path(inspected(prun, name)["Mountpoint"])
 
 
+def owner(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid
+
+
 def created(prun: Prun, *words: str) -> str:
     done = prun("volume", "create", *words)
     assert (done.returncode, done.stderr) == (0, "")
@@ -234,11 +239,13 @@ def test_labels_are_listed(prun: Prun) -> None:
 
 
 def test_a_volume_may_be_what_mount_makes_of_its_options(prun: Prun, tmp_path: Path) -> None:
-    """160.31: a directory is type=none and o=bind as of mount(8) and docker; podman says type=bind."""
+    """160.31: a directory is type=none and o=bind as of mount(8) and docker, or type=bind as of podman."""
     (tmp_path / "file").write_text("of the host\n")
     tmp_path.chmod(0o755)
     created(prun, "-o", "type=none", "-o", "o=bind", "-o", f"device={tmp_path}", "bound")
-    assert shown(prun, "-v", "bound:/vol:z", "busybox", "cat", "/vol/file") == "of the host\n"
+    created(prun, "-o", "type=bind", "-o", f"device={tmp_path}", "bound2")
+    for name in ("bound", "bound2"):
+        assert shown(prun, "-v", f"{name}:/vol:z", "busybox", "cat", "/vol/file") == "of the host\n"
     created(prun, "-o", "type=tmpfs", "-o", "o=size=2M", "-o", "device=tmpfs", "memory")
     line = shown(prun, "-v", "memory:/vol", "busybox", "sh", "-c", "mount | grep ' on /vol '")
     assert line.startswith("tmpfs on /vol type tmpfs ")
@@ -247,11 +254,28 @@ def test_a_volume_may_be_what_mount_makes_of_its_options(prun: Prun, tmp_path: P
     assert "/bogus" in refused(prun, "-v", "missing:/vol", "busybox", "true")
 
 
-@pytest.mark.parametrize("option", ["idmap", "U", "O"])
-def test_what_podman_does_with_owners_is_refused(prun: Prun, option: str) -> None:
-    """030.97, 160.19: options of podman alone."""
-    words = ["--uidmap=0:1000:10000", "-v", f"mapped:/etc:{option}", "busybox", "true"]
-    assert f"'{option}'" in refused(prun, *words)
+def test_a_source_is_given_to_the_containers_user(prun: Prun, tmp_path: Path) -> None:
+    """160.19: all of it, unless the directory itself is the user's already."""
+    (tmp_path / "test1").touch()
+    asked = ["--user", "1000:2000", "-v", f"{tmp_path}:/data:U", "busybox", "stat", "-c", "%u:%g", "/data"]
+    assert shown(prun, *asked) == "1000:2000\n"
+    assert owner(tmp_path / "test1") == (1000, 2000)
+    os.chown(tmp_path, 100, 200)
+    os.chown(tmp_path / "test1", 100, 200)
+    assert shown(prun, *asked) == "1000:2000\n"
+    assert owner(tmp_path / "test1") == (1000, 2000)
+    os.chown(tmp_path / "test1", 100, 200)
+    assert shown(prun, *asked) == "1000:2000\n"
+    assert owner(tmp_path / "test1") == (100, 200)
+
+
+def test_a_mapped_volume_keeps_the_owners_seen_inside(prun: Prun) -> None:
+    """030.97: for each mapping, since the disk has the image's own."""
+    for first in (1000, 2000):
+        asked = [f"--uidmap=0:{first}:10000", "-v", "mapped:/etc:idmap", "busybox"]
+        assert shown(prun, *asked, "stat", "-c", "%u:%g", "/etc/passwd", "/etc") == "0:0\n0:0\n"
+        assert shown(prun, *asked, "sh", "-c", "touch /etc/new && stat -c %u /etc/new") == "0\n"
+    assert shown(prun, "-v", "mapped:/vol", "busybox", "stat", "-c", "%u:%g", "/vol/passwd", "/vol/new") == "0:0\n0:0\n"
 
 
 def test_an_ordinary_user_reaches_nothing_of_the_store(prun: Prun) -> None:

@@ -31,6 +31,8 @@ GROUPS = {
     "consistency": ("consistent", "cached", "delegated", "default"),
     "copy": ("copy", "nocopy"),
     "create": ("nocreate",),
+    "owner": ("U", "idmap"),  # podman's: change the owners on disk, or only show others
+    "overlay": ("O",),  # podman's: what is written is thrown away
 }
 BIND_WORDS = {word: group for group, words in GROUPS.items() for word in words}
 _TMPFS_GROUPS = {
@@ -59,12 +61,9 @@ _MAX_ID = 2**32 - 2
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")  # docker's
 # What docker or podman know and prun does not do; anything else is no option at all.
 NOT_DONE = {
-    "O": "an overlay over the source",
-    "U": "changing the owner of the source",
-    "chown": "changing the owner of the source",
-    "idmap": "mapping the owners of the source",
-    "upperdir": "an overlay over the source",
-    "workdir": "an overlay over the source",
+    "idmap=": "a mapping that is not the container's",
+    "upperdir=": "an upper directory of one's own",
+    "workdir=": "a work directory of one's own",
     "no-dereference": "a symbolic link as source",
 }
 
@@ -77,8 +76,7 @@ def grouped(what: str, words: Iterable[str], groups: Mapping[str, str]) -> dict[
     """
     found: dict[str, str] = {}
     for word in words:
-        name = word.partition("=")[0]
-        if name in NOT_DONE:
+        if (name := "".join(word.partition("=")[:2])) in NOT_DONE:
             raise InvalidArgument(f"{what}: option {word!r} ({NOT_DONE[name]}) is not supported", hint="leave it out")
         group = groups.get(word)
         if group is None:

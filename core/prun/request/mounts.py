@@ -25,8 +25,16 @@ from prun.types import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import TypedDict
 
     from prun.request import Asked
+
+    class OwnerFields(TypedDict):
+        """Fields of ``MountRequest``."""
+
+        owners: Literal["", "U", "idmap"]
+        overlay: bool
+
 
 MountKind = Literal["bind", "volume", "tmpfs", "image"]
 
@@ -37,9 +45,10 @@ _FLAGS = {"readonly": "readonly", "ro": "readonly", "rw": "rw", "nocopy": "volum
     name: name
     for name in (
         *("volume-nocopy", "bind-nonrecursive", "bind-create-src", "tmpcopyup", "notmpcopyup"),
-        *("exec", "noexec", "dev", "nodev", "suid", "nosuid"),
+        *("exec", "noexec", "dev", "nodev", "suid", "nosuid", "idmap"),
     )
 }
+_FLAGS |= {"u": "U", "chown": "U"}
 # What a flag says when it is false, where that is not just its absence.
 _OPPOSITES = {"rw": "readonly", "exec": "noexec", "dev": "nodev", "suid": "nosuid"}
 _OPPOSITES |= {opposite: name for name, opposite in _OPPOSITES.items() if name != "rw"}
@@ -60,7 +69,9 @@ class MountRequest(NamedTuple):
     ``source`` is an absolute path of the host (bind), a volume's name or empty for an anonymous one, an image's
     reference, or empty (tmpfs).  ``subpath`` is what to mount of a volume or an image, relative to its root.
     ``options`` are those of the spec's mount.  ``create``: a source that does not exist is made.  ``copy``: an empty
-    volume first gets what the image has at ``destination``.  The last three are of the volume, if it is new.
+    volume first gets what the image has at ``destination``.  ``owners``: ``U`` gives the source to the container's
+    user, ``idmap`` shows it with the owners of the container's user namespace.  ``overlay``: the source stays as it is,
+    what is written goes with the container.  ``driver`` and what follows it are of the volume, if it is new.
     """
 
     type: MountKind
@@ -70,6 +81,8 @@ class MountRequest(NamedTuple):
     subpath: str = ""
     create: bool = False
     copy: bool = True
+    owners: Literal["", "U", "idmap"] = ""
+    overlay: bool = False
     driver: str = "local"
     driver_options: Mapping[str, str] = NOTHING
     labels: Mapping[str, str] = NOTHING
@@ -120,6 +133,7 @@ def parse_volume(word: str) -> MountRequest:
         bind_options(words),
         create="create" not in words,
         copy=words.get("copy") != "nocopy",
+        **_owners(what, words),
     )
 
 
@@ -193,7 +207,8 @@ def _bind(what: str, source: str, destination: str, given: Mapping[str, list[str
     if recursive == "disabled" or "bind-nonrecursive" in given:
         words["recursion"] = "bind"
     options = bind_options(words, recursive=recursive != "writable")
-    return MountRequest("bind", _host_path(what, source), destination, options, create="bind-create-src" in given)
+    source, create = _host_path(what, source), "bind-create-src" in given
+    return MountRequest("bind", source, destination, options, create=create, **_owners(what, words))
 
 
 def _check_recursion(what: str, recursive: str, words: Mapping[str, str]) -> None:
@@ -224,6 +239,7 @@ def _volume(what: str, source: str, destination: str, given: Mapping[str, list[s
         subpath=as_subpath(what, given["volume-subpath"][0]) if "volume-subpath" in given else "",
         create=True,
         copy="volume-nocopy" not in given,
+        **_owners(what, words),
         driver=driver,
         driver_options=key_values(f"{what}: volume-opt", given.get("volume-opt", ()), need_value=True),
         labels=key_values(f"{what}: volume-label", given.get("volume-label", ())),
@@ -234,6 +250,8 @@ def _image(what: str, source: str, destination: str, given: Mapping[str, list[st
     if not source:
         raise InvalidArgument(f"{what}: source is required", hint="add source=IMAGE")
     words = {"access": "ro", **_mode(what, given)}
+    if "owner" in words:
+        raise InvalidArgument(f"{what}: {words['owner']} does not go with type=image", hint="leave it out")
     paths = [*given.get("image-subpath", ()), *given.get("volume-subpath", ())]
     if len(paths) > 1:
         raise InvalidArgument(f"{what} names two subpaths")
@@ -253,6 +271,18 @@ def _tmpfs(what: str, source: str, destination: str, given: Mapping[str, list[st
     if "tmpfs-mode" in given:
         words.append(f"mode={given['tmpfs-mode'][0]}")
     return MountRequest("tmpfs", "", destination, tmpfs_options(what, words))
+
+
+def _owners(what: str, words: Mapping[str, str]) -> OwnerFields:
+    """Return the fields for podman's ``U``, ``idmap`` and ``O``, which need a mount that is the container's alone."""
+    owners: Literal["", "U", "idmap"] = "U" if words.get("owner") == "U" else "idmap" if "owner" in words else ""
+    named = ["O"] if "overlay" in words else []
+    named += ["idmap"] if owners == "idmap" else []
+    if words.get("propagation", "rprivate").removeprefix("r") != "private":
+        named.append(words["propagation"])
+    if len(named) > 1:
+        raise InvalidArgument(f"{what}: {named[0]} and {named[1]} cannot be used together", hint="leave one out")
+    return {"owners": owners, "overlay": "overlay" in words}
 
 
 def _mode(what: str, given: Mapping[str, list[str]]) -> dict[str, str]:
@@ -279,7 +309,7 @@ def _keys(what: str, word: str) -> dict[str, list[str]]:
                 if key not in _OPPOSITES:
                     continue
                 key = _OPPOSITES[key]
-        elif name in map(str.lower, NOT_DONE):
+        elif name + equals in NOT_DONE:
             raise InvalidArgument(f"{what}: option {name!r} is not supported", hint="leave it out")
         elif key not in _KEYS:
             raise InvalidArgument(f"{what}: unexpected key {name!r}", hint="type, source, target, readonly, ...")

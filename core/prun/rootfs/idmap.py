@@ -114,16 +114,38 @@ def idmapped_clone(path: str, namespace: int) -> int:
     """
     fd = syscalls.clone_mount(path)
     try:
+        _map(fd, namespace, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def map_owners(fd: int, maps: IdMaps, path: str) -> None:
+    """Show the files of the unattached mount ``fd``, of ``path``, with the owners of a user namespace with these maps.
+
+    Raises: as ``idmapped_clone``.
+    """
+    with user_namespace(maps) as namespace:
+        _map(fd, namespace, path)
+
+
+def inverse(maps: IdMaps) -> IdMaps:
+    """Return the maps that lead from the ids outside to those in the container."""
+    uids, gids = (tuple(IdRange(each.host, each.container, each.size) for each in ranges) for ranges in maps)
+    return IdMaps(uids, gids)
+
+
+def _map(fd: int, namespace: int, path: str) -> None:
+    try:
         syscalls.map_mount(fd, namespace)
     except OSError as error:
-        os.close(fd)
         if error.errno in _NOT_HERE:
             raise FailedPrecondition(
                 f"{path} cannot be mounted with other owners: {error.strerror}",
                 hint="a user namespace needs Linux 5.19 and a file system with idmapped mounts (ext4, xfs, btrfs)",
             ) from error
         raise
-    return fd
 
 
 @contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from prun.metadata import Metadata
+    from prun.rootfs.idmap import IdMaps
 
 
 class Volumes:
@@ -64,11 +65,18 @@ class Volumes:
         """Return where docker says that a volume is."""
         return os.path.join(self.path, name, "_data")
 
-    def open(self, wanted: VolumeRow, content_fd: int | None = None, owner: tuple[int, int] | None = None) -> None:
+    def open(
+        self,
+        wanted: VolumeRow,
+        content_fd: int | None = None,
+        owner: tuple[int, int] | None = None,
+        shift: IdMaps | None = None,
+    ) -> None:
         """Make a volume ready for a container whose mounts are already recorded, so that nobody removes it.
 
         ``content_fd`` is a directory open for reading: an empty volume gets what is in it, and its owner and mode.
-        ``owner``, a uid and a gid, has a volume that is made here and gets no content.
+        ``owner``, a uid and a gid, has a volume that is made here and gets no content.  ``shift``: the copy belongs to
+        the ids that these maps have for those of the content.
 
         Raises:
             AlreadyExists: there is one with other options.
@@ -81,7 +89,7 @@ class Volumes:
                 os.chown(self.mountpoint(row.name), *owner)
             device.mount(row, self.mountpoint(row.name))
             if content_fd is not None:
-                self._fill(row, content_fd)
+                self._fill(row, content_fd, shift)
 
     def release(self, name: str, container_id: str) -> None:
         """Unmount what the driver's options mount, unless another container that is being worked on uses it."""
@@ -174,7 +182,7 @@ class Volumes:
                 os.chmod(self.mountpoint(row.name), 0o755)  # noqa: S103 its parents are 0700
         return row
 
-    def _fill(self, row: VolumeRow, content_fd: int) -> None:
+    def _fill(self, row: VolumeRow, content_fd: int, shift: IdMaps | None) -> None:
         """Copy into a volume that is empty; where nobody looks yet, all of it appears at once."""
         directory = self.directory(row)
         with translated(lambda: f"volume {row.name} cannot be filled"):
@@ -182,12 +190,12 @@ class Volumes:
                 return
             shared = self._is_live(row.name, "", count=2)
             if shared or directory != self.mountpoint(row.name) or os.path.ismount(directory):
-                _copy(content_fd, directory)
+                _copy(content_fd, directory, shift)
                 return
             with temporary_directory(self._new()) as temporary:
                 complete = os.path.join(temporary, "_data")
                 os.mkdir(complete)
-                _copy(content_fd, complete)
+                _copy(content_fd, complete, shift)
                 os.rename(complete, directory)
 
     def _is_live(self, name: str, container_id: str, count: int = 1) -> bool:
@@ -205,12 +213,12 @@ class Volumes:
         return locked(os.path.join(self.path, ".locks", name))
 
 
-def _copy(content_fd: int, directory: str) -> None:
+def _copy(content_fd: int, directory: str, shift: IdMaps | None) -> None:
     from prun.rootfs.copytree import copy_open_tree
     from prun.rootfs.tree import OPEN_DIRECTORY
 
     target = os.open(directory, OPEN_DIRECTORY)
     try:
-        copy_open_tree(content_fd, target)
+        copy_open_tree(content_fd, target, shift)
     finally:
         os.close(target)

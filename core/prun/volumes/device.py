@@ -1,7 +1,7 @@
 """What docker's local driver mounts for a volume: ``--opt type=,device=,o=``.
 
-With ``o=bind`` the device is a directory of the host and is handed to the container as it is; anything else is mounted
-by mount(8), once for all containers that use the volume.
+With ``o=bind`` (or ``type=bind``) the device is a directory of the host and is handed to the container as it is;
+anything else is mounted by mount(8), once for all containers that use the volume.
 
 Source: https://docs.docker.com/reference/cli/docker/volume/create/#driver-specific-options
 """
@@ -46,8 +46,8 @@ def check_options(options: Mapping[str, str]) -> None:
 
 
 def is_bind(options: Mapping[str, str]) -> bool:
-    """Tell whether the volume is a directory of the host."""
-    return not {"bind", "rbind"}.isdisjoint(_words(options))
+    """Tell whether the volume is a directory of the host; podman says so with the type, too."""
+    return options.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(_words(options))
 
 
 def bound(options: Mapping[str, str]) -> str:

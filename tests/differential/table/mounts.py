@@ -13,7 +13,7 @@ VOLUME_BY_DEFAULT = "docker's default type is a volume; podman 4.3.1 has none"
 OWNERS = "docker takes uid= and gid= of a tmpfs; podman 4.3.1 does not"
 READ_ONLY = "read-only is read-only, as for docker; podman adds tmpfs that may be written"
 DOCKERS_KEY = "a key of docker's; podman 4.3.1 does not know it"
-PODMANS_OWN = "an option of podman's own, which docker does not have: refused by name"
+GIVEN_AFTER_THE_COPY = "what a new volume is filled with is given to the user, too; podman 4.3.1 gives it before"
 VOLUME = ("volume create kept",)
 NO_VOLUME = ("volume rm --force kept",)
 
@@ -166,8 +166,25 @@ MOUNTS = (
         sees="file:/mnt/file",
         files=TREE,
     ),
-    Case("-v {dir}/data:/mnt:U peer true", (refused(0, PODMANS_OWN),), files=TREE),
-    Case("-v {dir}/data:/mnt:O peer true", (refused(0, PODMANS_OWN),), files=TREE),
+    # podman's own
+    Case("-u bob -v {dir}/data:/mnt:U", sees="stat:/mnt stat:/mnt/below/file write:/mnt", files=TREE),
+    Case("-v {dir}/data:/mnt:O", sees="file:/mnt/file write:/mnt", files=TREE, leaves=("data/written",)),
+    Case(
+        "-v kept:/data:U -u 4000:4001",
+        (
+            differs(
+                "stat:/data",
+                prun="/data: directory 750 4000:4001 0,0",
+                podman="/data: directory 750 1000:1000 0,0",
+                because=GIVEN_AFTER_THE_COPY,
+            ),
+            differs("stat:/data/file", prun="/data/file: regular file 640 4000:4001 0,0", because=GIVEN_AFTER_THE_COPY),
+        ),
+        sees="stat:/data stat:/data/file",
+        after=NO_VOLUME,
+    ),
+    Case("-v {dir}/data:/mnt:O,upperdir=/x peer true", files=TREE),
+    Case("-u bob --mount type=bind,src={dir}/data,dst=/mnt,U=true", sees="stat:/mnt stat:/mnt/file", files=TREE),
     # --tmpfs
     Case(
         "--tmpfs /mnt",

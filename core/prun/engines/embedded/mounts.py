@@ -20,9 +20,12 @@ from prun.record import snapshot_key
 from prun.request.mount_options import read_only
 from prun.request.mounts import MountRequest, parse_volumes_from
 from prun.rootfs.failures import translated
+from prun.rootfs.idmap import host_id, inverse
 from prun.rootfs.mount import unmount
+from prun.rootfs.owners import check_path, give
 from prun.rootfs.safepath import Root
 from prun.rootless import allowed
+from prun.spec.user import FILE_LIMIT_BYTES, resolve_user
 from prun.state import Store, is_root
 from prun.types import Mount
 from prun.volumes import device
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 IMAGE_VOLUMES = 256  # how many an image may ask for
 _NOT_FOR_IMAGES = ("/proc", "/sys", "/dev")
 _COVERED = (*_NOT_FOR_IMAGES, "/run")  # where a mount of ours hides what the image has
+_OURS = ("O", "idmap")  # options of a record that no OCI runtime sees
 _MS_BIND = 0x1000
 
 
@@ -49,6 +53,50 @@ class Planned(NamedTuple):
     image: Image | None = None
 
 
+class _Work(NamedTuple):
+    """What the mounts of one container are made with; ``maps`` are those of its own user namespace."""
+
+    request: RunRequest
+    image: Image
+    bundle: str
+    root: Root
+    maps: IdMaps | None
+
+    def owner(self) -> tuple[int, int] | None:
+        """Return whose a new volume is: of the container's root, or of who keeps his id in it (podman's rule)."""
+        if self.maps is None:
+            return None
+        if self.request.namespaces.get("user", "").startswith("keep-id"):
+            return os.geteuid(), os.getegid()
+        uid, gid = host_id(self.maps.uids, 0), host_id(self.maps.gids, 0)
+        return None if uid is None or gid is None else (uid, gid)
+
+    def user(self) -> tuple[int, int]:
+        """Return the ids on the host of the user whom the container's process is.
+
+        Raises:
+            InvalidArgument, NotFound: there is no such user, or it is not mapped.
+        """
+        user = self.request.user or self.image.config.get("User", "")
+        if not user and self.request.namespaces.get("user", "").startswith("keep-id"):
+            return os.geteuid(), os.getegid()
+        found = resolve_user(user, self._read)
+        if self.maps is None:
+            return found["uid"], found["gid"]
+        uid, gid = host_id(self.maps.uids, found["uid"]), host_id(self.maps.gids, found["gid"])
+        if uid is None or gid is None:
+            raise InvalidArgument(
+                f"option U: user {found['uid']}:{found['gid']} is not mapped in the user namespace", hint="map more ids"
+            )
+        return uid, gid
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self.root.read(path, FILE_LIMIT_BYTES)
+        except NotFound:
+            return None
+
+
 def mounts(request: RunRequest, image: Image) -> list[Mount]:
     """Return the spec's mounts of everything but tmpfs, which ``prun.builtin.flags`` knows as well as we."""
     with Store(request.root, request.state) as store:
@@ -57,7 +105,11 @@ def mounts(request: RunRequest, image: Image) -> list[Mount]:
         else:
             rows = store.metadata.mounts(request.id)
         bundle = store.bundle(request.id)
-    found = [Mount(row.destination, "bind", row.source, tuple(row.options)) for row in rows if row.type != "tmpfs"]
+    found = [
+        Mount(row.destination, "bind", row.source, tuple(word for word in row.options if word not in _OURS))
+        for row in rows
+        if row.type != "tmpfs"
+    ]
     return [binds.pinned(allowed(mount, request), bundle) for mount in found]
 
 
@@ -113,28 +165,32 @@ def prepare(
     check_sources(request)
     store.metadata.add_mounts(planned.row for planned in everything)
     os.makedirs(os.path.join(bundle, "mounts"), 0o700, exist_ok=True)  # --ipc shareable mounts there too
+    work = _Work(request, image, bundle, root, maps)
     taken = [planned.row.destination for planned in everything]
     for number, planned in enumerate(everything):
         covered = any(_is_below(planned.row.destination, each) for each in (*taken, *_COVERED))
         if planned.row.type == "volume":
-            _prepare_volume(store, planned, root, _owner(request, maps), covered=covered)
+            _prepare_volume(store, planned, work, covered=covered)
         elif planned.row.type == "image":
             _prepare_image(store, planned, snapshot_key(request.id, number), undo, maps)
-        source = _pinned(store, planned, bundle) if planned.row.type in ("bind", "volume") else planned.row.source
+        kept = planned.row.type in ("tmpfs", "image")
+        source = planned.row.source if kept else _pinned(store, planned, number, work)
         if not covered:
             _check_kinds(planned.row, source, root)
 
 
 def _planned(store: Store, request: RunRequest, image: Image, mount: MountRequest, number: int, known: str) -> Planned:
     staged = os.path.join(store.bundle(request.id), "mounts", str(number))
-    row = MountRow(request.id, mount.destination, mount.type, mount.source, "", staged, mount.subpath, mount.options)
+    ours = [*(["O"] if mount.overlay else []), *(["idmap"] if mount.owners == "idmap" else [])]
+    options = (*mount.options, *ours)
+    row = MountRow(request.id, mount.destination, mount.type, mount.source, "", staged, mount.subpath, options)
     if mount.type == "volume":
         name = mount.source or known or _anonymous_name(request, mount.destination)
         volume = store.metadata.volume(name) or VolumeRow(name, options=mount.driver_options)
         if not mount.create and store.metadata.volume(name) is None:
             raise NotFound(f"no such volume: {name}", hint=f"prun volume create {name}")
         words = device.bind_options(volume.options)
-        options = (*mount.options, *(word for word in words if word != "rw" and word not in mount.options))
+        options += tuple(word for word in words if word != "rw" and word not in options)
         if "ro" in words:
             options = tuple(word for word in options if word != "rw")
         source = staged if mount.subpath else store.volumes.directory(volume)
@@ -154,11 +210,12 @@ def _from_containers(store: Store, request: RunRequest) -> Iterator[MountRequest
         for row in store.metadata.mounts(store.find(name).id):
             if row.type not in ("bind", "volume"):
                 continue
-            options = read_only(row.options) if readonly else tuple(row.options)
-            if row.type == "bind":
-                yield MountRequest("bind", row.source, row.destination, options)
-            else:
-                yield MountRequest("volume", row.name, row.destination, options, row.subpath, create=True, copy=False)
+            options = tuple(word for word in row.options if word not in _OURS)
+            found = MountRequest("bind", row.source, row.destination, read_only(options) if readonly else options)
+            found = found._replace(overlay="O" in row.options, owners="idmap" if "idmap" in row.options else "")
+            if row.type == "volume":
+                found = found._replace(type="volume", source=row.name, subpath=row.subpath, create=True, copy=False)
+            yield found
 
 
 def _image_volumes(image: Image) -> list[str]:
@@ -185,35 +242,24 @@ def _anonymous_name(request: RunRequest, destination: str) -> str:
     return hashlib.sha256(f"{request.id}:{destination}".encode()).hexdigest()
 
 
-def _prepare_volume(
-    store: Store, planned: Planned, root: Root, owner: tuple[int, int] | None, *, covered: bool
-) -> None:
+def _prepare_volume(store: Store, planned: Planned, work: _Work, *, covered: bool) -> None:
     asked = planned.asked
     wanted = VolumeRow(planned.row.name, asked.driver, asked.labels, asked.driver_options, anonymous=planned.anonymous)
     device.check_options(wanted.options)
     content = None
     if asked.copy and not asked.subpath and not covered:
-        content = root.open_directory(planned.row.destination)
+        content = work.root.open_directory(planned.row.destination)
     try:
-        store.volumes.open(wanted, content, owner)
+        if asked.owners == "idmap" and work.maps:  # on disk are the image's own ids, for whatever maps come next
+            store.volumes.open(wanted, content, shift=inverse(work.maps))
+        else:
+            store.volumes.open(wanted, content, work.owner())
     finally:
         if content is not None:
             os.close(content)
     if asked.subpath:
         with Root(store.volumes.directory(store.volumes.find(wanted.name))) as volume:
             _stage(volume, f"volume {wanted.name}", planned.row)
-
-
-def _owner(request: RunRequest, maps: IdMaps | None) -> tuple[int, int] | None:
-    """Return whose a new volume is: of the container's root, or of who keeps his id in it (podman's rule)."""
-    if maps is None:
-        return None
-    if request.namespaces.get("user", "").startswith("keep-id"):
-        return os.geteuid(), os.getegid()
-    from prun.rootfs.idmap import host_id
-
-    uid, gid = host_id(maps.uids, 0), host_id(maps.gids, 0)
-    return None if uid is None or gid is None else (uid, gid)
 
 
 def _prepare_image(store: Store, planned: Planned, key: str, undo: ExitStack, maps: IdMaps | None) -> None:
@@ -253,15 +299,34 @@ def _stage(root: Root, what: str, row: MountRow) -> None:
         os.close(handle)
 
 
-def _pinned(store: Store, planned: Planned, bundle: str) -> str:
+def _pinned(store: Store, planned: Planned, number: int, work: _Work) -> str:
     """Mount a directory or file of the host in the bundle and return where; what is in the store nobody can rename."""
-    row = planned.row
-    if row.type == "volume" and any(_is_below(row.source, each) for each in (store.root, store.state)):
-        return row.source
-    if row.type == "bind" and planned.asked.create:
+    row, asked = planned.row, planned.asked
+    if row.type == "bind" and asked.create:
         _make_source(row.source)
-    target = binds.place(bundle, row.destination)
-    return target if binds.pin(row.source, target, row.options, store.state) else row.source
+    ours = row.type == "volume" and any(_is_below(row.source, each) for each in (store.root, store.state))
+    shown = work.maps if asked.owners == "idmap" else None
+    if asked.owners == "idmap" and not (shown and is_root()):
+        raise FailedPrecondition(
+            f"{row.type} mount at {row.destination}: idmap needs root, and a user namespace of the container's own",
+            hint="add --userns auto or --uidmap, or leave idmap out",
+        )
+    source = row.source
+    if not ours or asked.overlay or shown:
+        target = binds.place(work.bundle, row.destination)
+        with binds.opened(row.source) as handle:
+            if asked.owners == "U" and not ours:
+                check_path(binds.path_of(handle))
+            if asked.overlay:
+                binds.overlay(handle, target, store.snapshots, snapshot_key(row.container_id, number))
+                source = target
+            elif binds.pin(handle, target, row.options, store.state, shown):
+                source = target
+            elif shown:
+                raise FailedPrecondition(f"{row.source} cannot be mounted with other owners", hint="leave idmap out")
+    if asked.owners == "U":
+        give(source, *work.user(), row.name or row.source)
+    return source
 
 
 def _make_source(path: str) -> None:
