@@ -120,11 +120,15 @@ class Record:
         mounts = self.store.metadata.mounts(self.row.id)
         for mount in mounts:
             if mount.type == "volume":
-                self.store.volumes.release(mount.name, self.row.id)
+                self.store.volumes.release(mount.name, self.row.id, self._has_ended)
         if mounts:  # an image, or a directory of the host, may be below a writable layer
             for key in self.store.snapshots.keys():  # noqa: SIM118  a method, not a mapping
                 if owner_of(key) == self.row.id and key != self.row.id:
                     self.store.snapshots.remove(key)
+
+    def _has_ended(self, container_id: str) -> bool:
+        """Tell whether a container that somebody is at work on is being taken down, its bundle gone already."""
+        return not os.path.isdir(self.store.bundle(container_id))
 
     def _tell(self, action: str, **attributes: str) -> None:
         row = self.row

@@ -267,3 +267,17 @@ def test_a_volume_that_shall_not_be_made_has_to_exist(store: Store) -> None:
         plan(store, request, image())
     store.volumes.create(VolumeRow("vol"))
     assert planned(store, request, image())["/d"].name == "vol"
+
+
+def test_of_two_containers_that_end_at_once_one_unmounts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have their leases still, and neither its bundle: each for itself would leave it to the other."""
+    unmounted: list[str] = []
+    monkeypatch.setattr(device, "unmount", unmounted.append)
+    store.volumes.create(VolumeRow("vol", options={"type": "tmpfs", "device": "tmpfs"}))
+    other = REQUEST._replace(id="b" * 64, name="other")
+    with store.container(REQUEST) as first, store.container(other) as second:
+        store.metadata.add_mounts([mounted(REQUEST.id, "vol"), mounted(other.id, "vol")])
+        first.take_down()
+        assert unmounted == []  # the other one has its bundle, and uses it
+        second.take_down()
+        assert unmounted == [store.volumes.mountpoint("vol")]

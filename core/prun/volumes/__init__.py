@@ -21,6 +21,7 @@ from prun.rootfs.failures import translated
 from prun.volumes import device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from prun.metadata import Metadata
@@ -91,13 +92,17 @@ class Volumes:
             if content_fd is not None:
                 self._fill(row, content_fd, shift)
 
-    def release(self, name: str, container_id: str) -> None:
-        """Unmount what the driver's options mount, unless another container that is being worked on uses it."""
+    def release(self, name: str, container_id: str, has_ended: Callable[[str], bool] = lambda _: False) -> None:
+        """Unmount what the driver's options mount, unless another container that is being worked on uses it.
+
+        ``has_ended`` tells of such a container, by its id, that it will only release the volume, too: of two that end
+        at the same time one has to unmount it.
+        """
         row = self._metadata.volume(name)
         if row is None or not device.is_mounted_by_us(row.options):
             return
         with self._at_work(name):
-            if not self._is_live(name, container_id):
+            if all(map(has_ended, self._live(name, container_id))):
                 device.unmount(self.mountpoint(name))
 
     def users(self, name: str) -> list[str]:
@@ -188,7 +193,7 @@ class Volumes:
         with translated(lambda: f"volume {row.name} cannot be filled"):
             if os.listdir(directory):
                 return
-            shared = self._is_live(row.name, "", count=2)
+            shared = len(self._live(row.name, "")) > 1
             if shared or directory != self.mountpoint(row.name) or os.path.ismount(directory):
                 _copy(content_fd, directory, shift)
                 return
@@ -198,10 +203,10 @@ class Volumes:
                 _copy(content_fd, complete, shift)
                 os.rename(complete, directory)
 
-    def _is_live(self, name: str, container_id: str, count: int = 1) -> bool:
-        """Tell whether so many containers that a process is at work on use the volume, ``container_id`` apart."""
+    def _live(self, name: str, container_id: str) -> set[str]:
+        """Return the containers that a process is at work on and that use the volume, ``container_id`` apart."""
         live = {lease.container_id for lease in self._metadata.leases()} - {container_id}
-        return len(live.intersection(self.users(name))) >= count
+        return live.intersection(self.users(name))
 
     def _new(self) -> str:
         path = os.path.join(self.path, ".new")
