@@ -182,3 +182,19 @@ def test_an_ordinary_user_gives_and_overlays_and_cannot_map(archive: Path) -> No
         os.chown(path / "below", 0, 0)
         assert refused(user.prun("run", "--rm", "-u", "7", *give[2:]), "cannot be given to 7:0")
         assert not any(user.settled().values())
+
+
+# Started again
+
+
+def test_who_is_started_again_has_the_same_options(prun: Prun, source: Path) -> None:
+    """160.20: given again if the directory is somebody else's by then; a new layer over the source."""
+    (source / "other").mkdir()
+    mounts = ["-v", f"{source}/below:/x:U", "-v", f"{source}/other:/y:O"]
+    script = "stat -c %u:%g /x /x/file; ls /y; touch /y/new || true"
+    done = prun("run", "--name", "again", "-u", "7:8", *mounts, "busybox", "sh", "-c", script)
+    assert done.stdout == "7:8\n7:8\n", done.stderr
+    for path in (source / "below", source / "below" / "file"):
+        os.chown(path, 100, 200)
+    assert prun("start", "--attach", "again").stdout == "7:8\n7:8\n"
+    assert os.listdir(source / "other") == []
