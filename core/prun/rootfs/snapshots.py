@@ -190,7 +190,7 @@ class Snapshots:
         from prun.rootfs.usage import chain_bytes, tree_bytes
 
         try:
-            chain = self._chain_of(key)
+            chain = self.chain_of(key)
         except NotFound:
             return 0, 0
         written = tree_bytes(os.path.join(self._active(key), "fs"))
