@@ -29,6 +29,27 @@ PROFILE_LIMIT_BYTES = 1 << 20
 _RULE_ARCH = {"386": "x86", "mips64le": "mipsel64", "mipsle": "mipsel"}
 _OCI_ARCH = {"amd64": "X86_64", "386": "X86", "arm64": "AARCH64", "mips64le": "MIPSEL64", "loong64": "LOONGARCH64"}
 
+ACTIONS = frozenset(
+    f"SCMP_ACT_{name}"
+    for name in ("KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY")
+)
+OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
+_MAX_ARGUMENTS, _MAX_ERRNO = 6, 4095
+# Of both forms.  A key that is not known could be a restriction, so it makes the profile unusable.
+_KEYS = {
+    "profile": frozenset(
+        (
+            *("defaultAction", "defaultErrno", "defaultErrnoRet", "architectures", "archMap", "syscalls", "comment"),
+            *("flags", "listenerPath", "listenerMetadata"),
+        )
+    ),
+    "rule": frozenset(
+        ("names", "name", "action", "errno", "errnoRet", "args", "comment", "includes", "excludes"),
+    ),
+    "condition": frozenset(("caps", "arches", "minKernel")),
+    "argument": frozenset(("index", "value", "valueTwo", "op")),
+}
+
 
 def load_profile(path: str) -> dict[str, Any]:
     """Read the profile in the file ``path``, in either form.
@@ -39,11 +60,13 @@ def load_profile(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             data = file.read(PROFILE_LIMIT_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InvalidArgument(f"seccomp profile {path!r} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidArgument(f"seccomp profile {path!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidArgument(f"seccomp profile {path!r} is no path of a file") from error
     try:
         profile = json.loads(data) if len(data) <= PROFILE_LIMIT_BYTES else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"seccomp profile {path!r} is not JSON: {error}") from error
     if not isinstance(profile, dict) or not isinstance(profile.get("defaultAction"), str):
         raise InvalidArgument(f"seccomp profile {path!r} has no defaultAction")
@@ -96,10 +119,12 @@ def resolve(
     of every start (libseccomp's time grows with rules times architectures); its system calls then are fatal.
 
     Raises:
-        InvalidArgument: a rule has not the shape of one, or both or none of two exclusive keys.
+        InvalidArgument: a rule has not the shape of one, or both or none of two exclusive keys, or there is a key or
+            a word that is not known.
     """
     try:
-        result: dict[str, Any] = {"defaultAction": profile["defaultAction"]}
+        _known("profile", profile)
+        result: dict[str, Any] = {"defaultAction": _one_of(ACTIONS, profile["defaultAction"])}
         _set_errno(result, "defaultErrnoRet", profile.get("defaultErrno"), profile.get("defaultErrnoRet"))
         if architectures := _architectures(profile, architecture, unused):
             result["architectures"] = architectures
@@ -133,6 +158,7 @@ def _condition(
 
     def holds(rule: Mapping[str, Any]) -> bool:
         includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
+        _known("condition", {**includes, **excludes})
         arches = includes.get("arches")
         return (
             all(name in capabilities for name in includes.get("caps") or ())
@@ -147,10 +173,13 @@ def _condition(
 
 
 def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    _known("rule", rule)
     names, name = rule.get("names") or [], rule.get("name")
     if bool(names) == bool(name):
         raise InvalidArgument("seccomp rule needs either 'name' or 'names'")
-    result: dict[str, Any] = {"names": list(names) or [name], "action": rule["action"]}
+    result: dict[str, Any] = {"names": list(names) or [name], "action": _one_of(ACTIONS, rule["action"])}
+    if not all(isinstance(each, str) and each for each in result["names"]):
+        raise InvalidArgument(f"seccomp rule has the names {result['names']!r}")
     _set_errno(result, "errnoRet", rule.get("errno"), rule.get("errnoRet"))
     if args := rule.get("args"):
         result["args"] = [_arg(arg) for arg in args]
@@ -158,7 +187,12 @@ def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arg(arg: Mapping[str, Any]) -> dict[str, Any]:
-    result = {"index": arg["index"], "value": arg["value"], "op": arg["op"]}
+    _known("argument", arg)
+    result = {"index": arg["index"], "value": arg["value"], "op": _one_of(OPERATORS, arg["op"])}
+    if arg["index"] not in range(_MAX_ARGUMENTS) or not all(
+        isinstance(each, int) and 0 <= each < 2**64 for each in (arg["value"], arg.get("valueTwo") or 0)
+    ):
+        raise InvalidArgument(f"seccomp rule has the argument {dict(arg)!r}: index 0 to 5, values of 64 bits")
     if arg.get("valueTwo"):
         result["valueTwo"] = arg["valueTwo"]
     return result
@@ -173,7 +207,20 @@ def _set_errno(target: dict[str, Any], key: str, name: str | None, number: int |
         if number is None:
             raise InvalidArgument(f"seccomp profile names an unknown errno {name!r}")
     if number is not None:
+        if number not in range(_MAX_ERRNO + 1):
+            raise InvalidArgument(f"seccomp profile has the errno {number!r}, not a number up to {_MAX_ERRNO}")
         target[key] = number
+
+
+def _known(what: str, found: Mapping[str, Any]) -> None:
+    if unknown := sorted(found.keys() - _KEYS[what]):
+        raise InvalidArgument(f"seccomp profile has the unknown key {unknown[0]!r} in its {what}")
+
+
+def _one_of(words: Collection[str], word: str) -> str:
+    if word not in words:
+        raise InvalidArgument(f"seccomp profile has the unknown word {word!r}", hint=", ".join(sorted(words)))
+    return word
 
 
 def _version(text: str) -> tuple[int, int]:

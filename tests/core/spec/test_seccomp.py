@@ -90,22 +90,47 @@ def test_the_option_goes_by_the_capabilities_that_the_spec_has() -> None:
     assert actions(spec["linux"]["seccomp"], "bpf") == ["SCMP_ACT_ALLOW"]
 
 
+ALLOW, ERRNO = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
+EQUAL = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
+
+
+def rule(**changes: object) -> dict[str, Any]:
+    return {"defaultAction": ALLOW, "syscalls": [{"names": ["y"], "action": ERRNO, **changes}]}
+
+
 @pytest.mark.parametrize(
-    "profile",
+    ("profile", "words"),
     [
-        {"defaultAction": "A", "architectures": ["X"], "archMap": [{"architecture": "Y"}]},
-        {"defaultAction": "A", "syscalls": [{"action": "B"}]},
-        {"defaultAction": "A", "syscalls": [{"name": "x", "names": ["y"], "action": "B"}]},
-        {"defaultAction": "A", "syscalls": [{"names": ["y"]}]},
-        {"defaultAction": "A", "syscalls": ["read"]},
-        {"defaultAction": "A", "defaultErrno": "ENOTHING"},
-        {"defaultAction": "A", "syscalls": [{"names": ["y"], "action": "B", "includes": {"minKernel": "x"}}]},
-        {"defaultAction": "A", "syscalls": 7},
+        ({"defaultAction": ALLOW, "architectures": ["X"], "archMap": [{"architecture": "Y"}]}, "has both"),
+        ({"defaultAction": ALLOW, "syscalls": [{"action": ERRNO}]}, "either 'name' or 'names'"),
+        (rule(name="x"), "either 'name' or 'names'"),
+        ({"defaultAction": ALLOW, "syscalls": [{"names": ["y"]}]}, "malformed"),
+        ({"defaultAction": ALLOW, "syscalls": ["read"]}, "malformed"),
+        ({"defaultAction": ALLOW, "syscalls": 7}, "malformed"),
+        ({"defaultAction": ALLOW, "defaultErrno": "ENOTHING"}, "ENOTHING"),
+        ({"defaultAction": ERRNO, "defaultErrnoRet": 5000}, "errno 5000"),
+        ({"defaultAction": "SCMP_ACT_BOGUS"}, "unknown word 'SCMP_ACT_BOGUS'"),
+        ({"defaultAction": ALLOW, "syscals": []}, "unknown key 'syscals' in its profile"),
+        (rule(action="DENY"), "unknown word 'DENY'"),
+        (rule(names=[5]), "names"),
+        (rule(errnoRet="EPERM"), "errno 'EPERM'"),
+        (rule(onlyFor="root"), "unknown key 'onlyFor' in its rule"),
+        (rule(includes={"minKernel": "x"}), "malformed"),
+        (rule(includes={"maxKernel": "5.1"}), "unknown key 'maxKernel' in its condition"),
+        (rule(excludes={"capabilities": []}), "unknown key 'capabilities' in its condition"),
+        (rule(args=[{**EQUAL, "index": 9}]), "index 0 to 5"),
+        (rule(args=[{**EQUAL, "index": -1}]), "index 0 to 5"),
+        (rule(args=[{**EQUAL, "value": 2**64}]), "64 bits"),
+        (rule(args=[{**EQUAL, "value": "1"}]), "64 bits"),
+        (rule(args=[{**EQUAL, "op": "EQ"}]), "unknown word 'EQ'"),
+        (rule(args=[{**EQUAL, "mask": 1}]), "unknown key 'mask' in its argument"),
+        (rule(args=[{"index": 0}]), "malformed"),
     ],
 )
-def test_a_malformed_profile_is_refused_before_a_spec_is_changed(profile: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument, match="seccomp"):
+def test_a_malformed_profile_is_refused_before_a_spec_is_changed(profile: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidArgument, match="seccomp") as caught:
         seccomp.with_seccomp(profile, "amd64", KERNEL)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "{", '{"defaultAction": 1}'])
