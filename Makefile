@@ -11,7 +11,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 # What `prun run` needs: an OCI runtime, the seccomp profile's template, an init, and a static busybox for the image.
 RUN_PACKAGES   := runc conmon catatonit busybox-static golang-github-containers-common python3-venv
 # What the tests compare with and are checked against: other tools, the OCI schemas, Debian itself.
-TEST_PACKAGES  := $(RUN_PACKAGES) uidmap fuse-overlayfs crun umoci skopeo debootstrap libcap2-bin attr strace tzdata qemu-system-x86 \
+TEST_PACKAGES  := $(RUN_PACKAGES) apparmor uidmap fuse-overlayfs crun umoci skopeo debootstrap libcap2-bin attr strace tzdata qemu-system-x86 \
                   podman docker-registry apache2-utils openssl bash zsh fish \
                   golang-github-opencontainers-specs-dev golang-github-opencontainers-image-spec-dev
 BENCH_PACKAGES := $(TEST_PACKAGES) containerd
