@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict, Unpack
 
     from prun.config import Settings
+    from prun.engines.embedded.pulling import Access
+    from prun.image.registry.progress import Listener
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
-    from prun.types import Mount
+    from prun.types import Mount, Platform
 
     class RunOptions(TypedDict, total=False):
         """What can be said of a run, under the names of ``prun run``'s options; all have its defaults."""
@@ -108,6 +110,20 @@ if TYPE_CHECKING:
         volume: Sequence[str]
         volumes_from: Sequence[str]
 
+    class RegistryOptions(TypedDict, total=False):
+        """How to get at a registry, beside what prun.toml and the files of logins say.
+
+        ``progress`` is called with every piece of news, from several threads, one at a time.
+        """
+
+        platform: str
+        username: str
+        password: str
+        auth_file: str
+        cert_dir: str
+        tls_verify: bool
+        progress: Listener
+
 
 # They are about a user at a terminal.
 COMMAND_LINE_ONLY = frozenset(("detach_keys", "quiet", "sig_proxy"))
@@ -126,6 +142,13 @@ class Result(NamedTuple):
     id: str
     timed_out: bool = False
     left: bool = False
+
+
+class Reference(NamedTuple):
+    """An image in a store or a registry: its full name, and the digest of what that names."""
+
+    name: str
+    digest: str
 
 
 class Runner:
@@ -193,6 +216,51 @@ class Runner:
     def spec(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Spec:
         """Return the finished OCI spec of that run; nothing is executed."""
         return self.plan(self.request(image, args, **options))
+
+    def pull(self, name: str, *, all_platforms: bool = False, **options: Unpack[RegistryOptions]) -> Reference:
+        """Fetch an image from a registry, for this machine unless ``platform`` or ``all_platforms`` say otherwise.
+
+        Raises:
+            NotFound, PermissionDenied, Unavailable, DataLoss: no registry gives it, or not whole.
+        """
+        from prun.engines.embedded.pulling import pull_image
+        from prun.state import Store
+
+        if all_platforms and options.get("platform"):
+            raise InvalidArgument("all_platforms and platform cannot both be", hint="leave one out")
+        with Store(self.root, self.state) as store:
+            row = pull_image(
+                store,
+                name,
+                self.settings,
+                platform=_platform(options),
+                everything=all_platforms,
+                access=_access(options),
+                listener=options.get("progress"),
+            )
+        return Reference(row.name, row.digest)
+
+    def push(self, image: str, destination: str = "", **options: Unpack[RegistryOptions]) -> Reference:
+        """Send an image to a registry, under its own name or ``destination``; with ``platform`` for that one only.
+
+        Raises:
+            NotFound: there is no such image here.
+            PermissionDenied, Unavailable: the registry does not take it.
+        """
+        from prun.engines.embedded.pushing import push_image
+        from prun.state import Store
+
+        with Store(self.root, self.state) as store:
+            pushed = push_image(
+                store,
+                image,
+                self.settings,
+                destination=destination,
+                platform=_platform(options),
+                access=_access(options),
+                listener=options.get("progress"),
+            )
+        return Reference(pushed.name, pushed.digest)
 
     def execute(self, request: RunRequest, signals: ForwardedSignals | None = None) -> Result:
         """Run a finished request; ``signals`` are those of ``pipeline.run``."""
@@ -294,6 +362,21 @@ def checked_name(name: str) -> str:
             f"container name {name!r} is not usable", hint="at most 128 of [a-zA-Z0-9_.-], a letter or digit first"
         )
     return name
+
+
+def _platform(options: RegistryOptions) -> Platform | None:
+    from prun.image.platform import parse_platform
+
+    return parse_platform(options["platform"]) if options.get("platform") else None
+
+
+def _access(options: RegistryOptions) -> Access:
+    from prun.engines.embedded.pulling import Access
+    from prun.image.registry.auth import Login
+
+    login = Login(options["username"], options.get("password", "")) if options.get("username") else None
+    auth_file, cert_dir = options.get("auth_file", ""), options.get("cert_dir", "")
+    return Access(login, auth_file, cert_dir, options.get("tls_verify"))
 
 
 def _words(value: Sequence[str] | str | None) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from prun.cli.output import printable, size
+from prun.cli.output import printable, printable_lines, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,11 +67,6 @@ def _line(news: Progress) -> str:
         return _SENTENCES[news.status].format(detail=news.detail, digest=news.digest)
     words = _WORDS[news.status].format(detail=news.detail, total=size(news.total))
     return f"{_short(news.digest)}: {words}"
-
-
-def printable_lines(text: str) -> str:
-    """Escape what could steer a terminal; the line breaks are our own."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _print_json(news: Progress) -> None:

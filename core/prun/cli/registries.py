@@ -1,4 +1,4 @@
-"""``pull``."""
+"""``pull``, ``push``, ``tags``, ``referrers``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from prun.cli.images import opened
+from prun.cli.listing import FORMAT, print_listing
 from prun.cli.progress import FORMS, shown
 from prun.cli.run import runner_of, wanted_platform
-from prun.errors import InvalidArgument
+from prun.errors import InvalidArgument, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prun.engines.embedded.pulling import Access
+    from prun.image.reference import Reference
+    from prun.image.registry.client import Registry
 
 Command = TypeVar("Command", bound="Callable[..., object]")
 
@@ -22,7 +25,7 @@ _ACCESS = (
     click.option("--authfile", default="", metavar="FILE", help="Look for logins in this file (REGISTRY_AUTH_FILE)."),
     click.option("--cert-dir", default="", metavar="DIR", help="Look for certificates in this directory."),
     click.option(
-        "--tls-verify", type=bool, default=None, metavar="BOOL", help="false: believe any certificate, and plain HTTP."
+        "--tls-verify", type=bool, default=None, metavar="BOOL", help="false: any certificate, and plain HTTP, will do."
     ),
 )
 _CREDENTIALS = click.option("--creds", default="", metavar="NAME[:PASSWORD]", help="Who to be; asks for the password.")
@@ -30,6 +33,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing of what i
 _PROGRESS = click.option(
     "--progress", type=click.Choice(FORMS), default="auto", help="How to say on stderr what is going on."
 )
+_PLATFORM = click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Another one than this machine's.")
 
 
 def with_access(command: Command) -> Command:
@@ -42,7 +46,7 @@ def with_access(command: Command) -> Command:
 @click.command()
 @click.argument("name", metavar="NAME[:TAG|@DIGEST]")
 @click.option("--all-platforms", is_flag=True, help="Fetch the image for every platform that it is made for.")
-@click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Fetch it for another machine than this.")
+@_PLATFORM
 @_QUIET
 @_PROGRESS
 @_CREDENTIALS
@@ -59,24 +63,113 @@ def pull(
     creds: str,
     **places: str,
 ) -> None:
-    """Fetch an image from a registry."""
+    """Fetch an image from a registry, and print its full name."""
     from prun.engines.embedded.pulling import pull_image
 
     if all_platforms and platform:
         raise InvalidArgument("--all-platforms and --platform cannot both be", hint="leave one out")
-    wanted = wanted_platform(platform)
-    runner = runner_of(settings)
+    wanted, access = wanted_platform(platform), access_of(creds, places)
+    registries = runner_of(settings).settings
     with opened(settings) as store, shown(progress, quiet=quiet) as listener:
         row = pull_image(
-            store,
-            name,
-            runner.settings,
-            platform=wanted,
-            everything=all_platforms,
-            access=access_of(creds, places),
-            listener=listener,
+            store, name, registries, platform=wanted, everything=all_platforms, access=access, listener=listener
         )
     print(row.name)
+
+
+@click.command()
+@click.argument("image")
+@click.argument("destination", default="", metavar="[NAME[:TAG]]")
+@click.option("--digestfile", default="", metavar="FILE", help="Write the digest to a file.")
+@click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Send the image for one platform only.")
+@_QUIET
+@_PROGRESS
+@_CREDENTIALS
+@with_access
+@click.pass_obj
+def push(
+    settings: Mapping[str, str],
+    /,
+    image: str,
+    destination: str,
+    digestfile: str,
+    platform: str,
+    quiet: bool,
+    progress: str,
+    creds: str,
+    **places: str,
+) -> None:
+    """Send an image to a registry, under its own name or another."""
+    from prun.engines.embedded.pushing import push_image
+    from prun.image.platform import parse_platform
+
+    wanted, access = parse_platform(platform) if platform else None, access_of(creds, places)
+    registries = runner_of(settings).settings
+    with opened(settings) as store, shown(progress, quiet=quiet) as listener:
+        pushed = push_image(
+            store, image, registries, destination=destination, platform=wanted, access=access, listener=listener
+        )
+    if digestfile:
+        _write(digestfile, pushed.digest)
+    tag = pushed.name.rpartition(":")[2]
+    print(pushed.name if quiet else f"{tag}: digest: {pushed.digest} size: {pushed.size_bytes}")
+
+
+@click.command()
+@click.argument("name")
+@FORMAT
+@_CREDENTIALS
+@with_access
+@click.pass_obj
+def tags(settings: Mapping[str, str], /, name: str, form: str, creds: str, **places: str) -> None:
+    """List the tags that a repository of a registry has."""
+    reference, client = _repository(settings, name, access_of(creds, places))
+    repository = f"{reference.domain}/{reference.path}"
+    rows = [{"Name": f"{repository}:{tag}", "Tag": tag} for tag in client.tags()]
+    print_listing(rows, {"NAME": "Name", "TAG": "Tag"}, form)
+
+
+@click.command()
+@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.option("--artifact-type", default="", metavar="TYPE", help="List those of one type.")
+@FORMAT
+@_CREDENTIALS
+@with_access
+@click.pass_obj
+def referrers(
+    settings: Mapping[str, str], /, name: str, artifact_type: str, form: str, creds: str, **places: str
+) -> None:
+    """List what refers to an image in a registry: signatures, attestations and the like."""
+    reference, client = _repository(settings, name, access_of(creds, places))
+    digest = reference.digest or client.manifest(reference.tag).descriptor["digest"]
+    rows = [
+        {"Digest": each["digest"], "ArtifactType": each.get("artifactType", ""), "MediaType": each["mediaType"],
+         "Size": each["size"], "Annotations": each.get("annotations", {})}
+        for each in client.referrers(digest, artifact_type)["manifests"]
+    ]  # fmt: skip
+    print_listing(rows, {"DIGEST": "Digest", "TYPE": "ArtifactType", "SIZE": "Size"}, form)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise PermissionDenied(f"--digestfile {path!r} cannot be written: {error.strerror}") from error
+
+
+def _repository(settings: Mapping[str, str], name: str, access: Access) -> tuple[Reference, Registry]:
+    """Return a client of the repository itself, no mirror of it: a mirror need not have all of it."""
+    from prun.engines.embedded.pulling import open_registry
+    from prun.image.reference import parse_reference
+    from prun.image.registry.endpoint import endpoints
+    from prun.image.registry.progress import Reporter
+    from prun.image.registry.settings import unaliased
+
+    known = runner_of(settings).settings
+    reference = parse_reference(unaliased(name, known.aliases))
+    endpoint = endpoints(reference, known.registries.values(), tls_verify=access.tls_verify)[-1]
+    return reference, open_registry(endpoint, access, Reporter())
 
 
 def access_of(creds: str, places: Mapping[str, object]) -> Access:

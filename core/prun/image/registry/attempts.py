@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from prun.errors import Unavailable
-from prun.image.registry.transport import Transient
+from prun.image.registry.faults import Transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

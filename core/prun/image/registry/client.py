@@ -17,8 +17,9 @@ from prun.image.media_type import INDEXES, MANIFESTS, OCI_INDEX
 from prun.image.reference import is_tag
 from prun.image.registry.attempts import patiently
 from prun.image.registry.auth import Authorizer
+from prun.image.registry.faults import NoTls
 from prun.image.registry.progress import Reporter
-from prun.image.registry.transport import NoTls, origin_of
+from prun.image.registry.transport import origin_of
 from prun.image.registry.trust import is_loopback
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ are stored last, so that what the store names it has.
 
 from __future__ import annotations
 
-import threading
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
@@ -17,7 +17,9 @@ from prun.image.partial import is_stored, partial
 from prun.image.platform import host_platform
 from prun.image.registry.arrival import Arrival
 from prun.image.registry.attempts import Attempts
-from prun.image.registry.transport import Transient, check_length
+from prun.image.registry.faults import Transient
+from prun.image.registry.transport import check_length
+from prun.image.registry.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 
     # Unpacks the layers of an image, which it opens by their digests.
     Unpack = Callable[[Image, Callable[[str], BinaryIO]], None]
-
-JOBS = 4
 
 
 class _Remote:
@@ -144,28 +144,21 @@ class _Fetch:
         self._store = store
         self._report = registry.report
         self._arrivals = {each["digest"]: Arrival(store, each) for each in layers}
-        self._waiting = iter(list(self._arrivals.values()))
-        self._lock = threading.Lock()
         self._resumed = False
 
     def run(self, image: Image | None, unpack: Unpack | None) -> None:
         """Fetch all of them, and unpack ``image`` meanwhile."""
-        # Not an executor: the interpreter waits for its threads at the end, and these may wait for a registry.
-        threads = [
-            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            for number in range(min(JOBS, len(self._arrivals)))
-        ]
+        jobs = [functools.partial(self._fetch, arrival) for arrival in self._arrivals.values()]
+        workers = Workers(jobs, self._give_up)
         try:
-            for thread in threads:
-                thread.start()
+            workers.start()
             if image is not None and unpack is not None:
                 self._unpack(image, unpack)
             for arrival in self._arrivals.values():
                 arrival.wait()
         except BaseException as error:
             self._give_up(error)
-            for thread in threads:
-                thread.join(timeout=1)
+            workers.abandon()
             raise
 
     def _unpack(self, image: Image, unpack: Unpack) -> None:
@@ -183,18 +176,6 @@ class _Fetch:
 
     def _open(self, digest: str) -> BinaryIO:
         return self._arrivals[digest].open() if digest in self._arrivals else self._store.open(digest)
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                arrival = next(self._waiting, None)
-            if arrival is None or self._registry.transport.cancelled.is_set():
-                return
-            try:
-                self._fetch(arrival)
-            except BaseException as error:  # noqa: BLE001  the thread that waits for it raises it
-                self._give_up(error)
-                return
 
     def _give_up(self, error: BaseException) -> None:
         for arrival in self._arrivals.values():

@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 
 from prun import __version__
 from prun.errors import DataLoss, NotFound, PermissionDenied, PrunError, ResourceExhausted, Unavailable
+from prun.image.registry.faults import Transient, connection_failure, reason_of, retry_after
 from prun.image.registry.trust import is_loopback, is_own_network, proxy_for, tls_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Mapping
     from typing import IO
 
@@ -40,8 +33,6 @@ MAX_ERROR_BYTES = 64 << 10
 CHUNK_BYTES = 256 << 10
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _AGAIN = frozenset((408, 429, 500, 502, 503, 504))
-# What OpenSSL says when the other side does not speak TLS at all.
-_NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 
 
 class Patience(NamedTuple):
@@ -57,16 +48,6 @@ class Patience(NamedTuple):
     silence_s: float = 60.0
     slow_bytes: int = 32 << 10
     slow_s: float = 60.0
-
-
-class Transient(Unavailable):
-    """Something that may work when tried again; ``after_s``: the registry asks for so much time."""
-
-    after_s: float = 0.0
-
-
-class NoTls(Unavailable):
-    """The other side does not speak TLS."""
 
 
 class Origin(NamedTuple):
@@ -127,7 +108,7 @@ class Answer:
                     since, brought = now, 0
         except (HTTPError, OSError, ValueError, AttributeError) as error:
             # ValueError, AttributeError: ``abort`` closed it under our feet
-            raise Transient(f"{shown(self.url)} broke off: {_reason(error)}") from None
+            raise Transient(f"{shown(self.url)} broke off: {reason_of(error)}") from None
         finally:
             self._transport.forget(self._response)
 
@@ -175,7 +156,7 @@ class Answer:
             return NotFound(message)
         if self.status in _AGAIN:
             error = Transient(message)
-            error.after_s = _retry_after(self.headers.get("Retry-After", ""))
+            error.after_s = retry_after(self.headers.get("Retry-After", ""))
             return error
         return Unavailable(message)
 
@@ -307,7 +288,9 @@ class Transport:
             )
         except (HTTPError, OSError, ValueError) as error:
             # None: what urllib3 says has the whole URL in it, and --debug would print it.
-            raise self._failure(url, error) from None
+            reached = origin_of(url) in self._reached
+            reason = self.redacted(reason_of(error))
+            raise connection_failure(urlsplit(url).netloc, error, reason, reached=reached) from None
         self._reached.add(origin_of(url))
         with self._lock:
             self._open.add(response)
@@ -324,65 +307,29 @@ class Transport:
                 if proxy:
                     self._pools[key] = self._proxy_pool(proxy, context)
                 else:
-                    self._pools[key] = urllib3.PoolManager(maxsize=MAX_CONNECTIONS, ssl_context=context)
+                    self._pools[key] = urllib3.PoolManager(
+                        maxsize=MAX_CONNECTIONS, blocksize=CHUNK_BYTES, ssl_context=context
+                    )
             return self._pools[key]
 
-    def _proxy_pool(self, proxy: str, context: ssl.SSLContext | None) -> urllib3.ProxyManager:
+    def _proxy_pool(self, proxy: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
         from urllib.parse import unquote
 
         parts = urlsplit(proxy)
         login = ""
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._secrets.update(filter(None, (parts.password, unquote(parts.password or ""))))
-        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
-        return urllib3.ProxyManager(address, maxsize=MAX_CONNECTIONS, ssl_context=context, proxy_headers=headers)
-
-    def _failure(self, url: str, error: Exception) -> PrunError:
-        host, reason = urlsplit(url).netloc, self.redacted(_reason(error))
-        if isinstance(error, ProxyError):
-            return Transient(f"{host} cannot be reached through the proxy: {reason}")
-        if isinstance(error, SSLError | ssl.SSLError):
-            if any(word in str(error) for word in _NO_TLS):
-                return NoTls(
-                    f"{host} does not speak TLS",
-                    hint="to use it all the same: --tls-verify=false, or insecure = true in [registries] of prun.toml",
-                )
-            return Unavailable(f"{host}: {reason}", hint=f"its CA belongs into /etc/containers/certs.d/{host}/ca.crt")
-        if isinstance(error, NameResolutionError):
-            return Unavailable(f"{host} is not known: {reason}", hint="is the name right, and the network there?")
-        if isinstance(error, NewConnectionError) and origin_of(url) not in self._reached:
-            return Unavailable(f"{host} cannot be reached: {reason}")
-        if isinstance(error, ConnectTimeoutError | ReadTimeoutError):
-            return Transient(f"{host} does not answer: {reason}")
-        return Transient(f"{host} broke off: {reason}")
+            self.keep_secret(parts.password or "", unquote(parts.password or ""))
+        return _pool(context, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", login)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason of an error in a few words, without a URL."""
-    while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[-1], BaseException):
-        error = inner
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
-        return "timed out"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error.args[0]) if error.args else ""
-    return text if text and "/" not in text and len(text) < 200 else type(error).__name__
-
-
-def _retry_after(text: str) -> float:
-    """Return how many seconds ``Retry-After`` asks for: a number, or a date (RFC 9110 section 10.2.3)."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return 0.0
+def _pool(context: ssl.SSLContext | None, proxy: str = "", login: str = "") -> urllib3.PoolManager:
+    if not proxy:
+        return urllib3.PoolManager(maxsize=MAX_CONNECTIONS, blocksize=CHUNK_BYTES, ssl_context=context)
+    headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+    return urllib3.ProxyManager(
+        proxy, maxsize=MAX_CONNECTIONS, blocksize=CHUNK_BYTES, ssl_context=context, proxy_headers=headers
+    )
 
 
 class _NoQueries(logging.Filter):
