@@ -122,7 +122,7 @@ def push(
 @with_access
 @click.pass_obj
 def tags(settings: Mapping[str, str], /, name: str, form: str, creds: str, **places: str) -> None:
-    """List the tags that a repository of a registry has."""
+    """List the tags of a repository in a registry."""
     reference, client = _repository(settings, name, access_of(creds, places))
     repository = f"{reference.domain}/{reference.path}"
     rows = [{"Name": f"{repository}:{tag}", "Tag": tag} for tag in client.tags()]
