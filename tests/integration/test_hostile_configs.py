@@ -219,6 +219,10 @@ def test_untrusted_words_do_not_steer_a_terminal(attack: Attack) -> None:
     for words in (
         ["images"], ["images", "--format", "json"], ["inspect", "steering"], ["inspect", "--type", "image", "steering"],
         ["ps", "-a"], ["ps", "-a", "--no-trunc"], ["ps", "-a", "--format", "json"], ["spec", "steering"],
+        ["ps", "-a", "--format", "{{.Command}}{{.Labels}}{{range $k, $v := .Labels}}{{$k}}{{$v}}{{end}}"],
+        ["ps", "-a", "--format", "table {{.Command}}\\t{{.Labels}}\\t{{json .Labels}}"],
+        ["images", "--format", "{{.Name}}"],
+        ["inspect", "-f", "{{.Config.Labels}}{{.Config.Cmd}}{{println .Args}}{{printf `%s` .Config.Env}}", "steering"],
         ["load", f"oci:{named}"], ["load", f"oci:{named}:{ESCAPE}"], ["run", "--rm", f"oci:{named}"],
         ["run", "--rm", odd], ["--error-format", "json", "run", "--rm", odd], ["run", "--rm", "steering", ESCAPE],
         ["run", "--rm", f"nope{ESCAPE}"], ["run", "--rm", "--name", ESCAPE, "steering"], ["rmi", ESCAPE],

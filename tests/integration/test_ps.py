@@ -70,6 +70,7 @@ def test_the_columns_and_the_words_are_dockers(filled: Prun) -> None:
         (["-n", "2"], ["host", "frozen"]),
         (["-n", "2", "--filter", "status=exited", "--filter", "status=created"], ["failed", "made"]),
         (["-n", "0"], []),
+        (["-a", "--sort", "created"], ["made", "failed", "web", "frozen", "host"]),
         (["-a", "--sort", "names"], ["failed", "frozen", "host", "made", "web"]),
         (["-a", "--sort", "command"], ["made", "failed", "host", "frozen", "web"]),
         (["--filter", "status=exited"], ["failed"]),
@@ -91,6 +92,8 @@ def test_the_columns_and_the_words_are_dockers(filled: Prun) -> None:
         (["-a", "--filter", "ancestor=busybox", "--filter", "name=w"], ["web"]),
         (["-a", "--filter", "ancestor=nothing"], []),
         (["-a", "--filter", "health=none", "--filter", "id=zz"], []),
+        (["-a", "--filter", "id=[^0-9a-f]"], []),
+        (["-a", "--filter", "id=[0-9a-f]", "--filter", "name=web"], ["web"]),
         (["-a", "--filter", "is-task=true"], []),
         (["-a", "--filter", "restart-policy=always"], ["frozen"]),
         (["-a", "--filter", "until=1h"], []),
@@ -147,3 +150,22 @@ def test_sizes_are_what_was_written_and_what_it_stands_on(filled: Prun) -> None:
     assert filled("ps", "-a", "--filter", "name=failed", "--format", "{{.Size}}").stdout.startswith(
         f"{sizes['SizeRw']}B"
     )
+
+
+def test_ids_are_found_by_their_beginning(filled: Prun) -> None:
+    ids = filled("ps", "-aq", "--no-trunc").stdout.split()
+    for identity in ids:
+        for word in (identity[:13], identity[:13].upper(), f"^{identity[:13]}", identity):
+            assert filled("ps", "-aq", "--no-trunc", "--filter", f"id={word}").stdout.split() == [identity], word
+        assert filled("ps", "-aq", "--filter", f"id={identity[1:20]}").stdout == ""
+    both = filled("ps", "-aq", "--no-trunc", "--filter", f"id={ids[0]}", "--filter", f"id={ids[2]}").stdout.split()
+    assert both == [ids[0], ids[2]]
+
+
+def test_headings_can_be_left_out(filled: Prun) -> None:
+    with_headings = filled("ps", "-a", "--format", r"table {{.ID}}\t{{.Names}}").stdout.splitlines()
+    assert (
+        filled("ps", "-a", "--noheading", "--format", r"table {{.ID}}\t{{.Names}}").stdout.splitlines()
+        == with_headings[1:]
+    )
+    assert filled("ps", "--noheading", "--filter", "name=nothing").stdout == ""

@@ -122,7 +122,7 @@ def prune(settings: Mapping[str, str], force: bool, filters: tuple[str, ...]) ->
 
 @click.command()
 @click.argument("name", metavar="CONTAINER")
-@click.argument("new", metavar="NAME")
+@click.argument("new", metavar="NEW_NAME")
 @click.pass_obj
 def rename(settings: Mapping[str, str], name: str, new: str) -> None:
     """Give a container another name."""

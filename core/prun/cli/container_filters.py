@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from prun.cli.filters import Key, labelled, pattern_in, truth, word_of
@@ -31,7 +32,7 @@ def container_filters(store: Store) -> dict[str, Key[ContainerRow]]:
         "before": lambda word: _made(store, word, lambda at, other: at < other),
         "exited": _exited,
         "health": word_of(health_of, ("starting", "healthy", "unhealthy", "none")),
-        "id": pattern_in(lambda row: row.id),
+        "id": _identified,
         "is-task": truth(lambda _: False),  # of a swarm
         "label": labelled(lambda row: row.labels),
         "label!": labelled(lambda row: row.labels, wanted=False),
@@ -50,6 +51,14 @@ def network_of(row: ContainerRow) -> str:
     from prun.cli.inspection import request_of
 
     return request_of(row).network
+
+
+def _identified(word: str) -> Fits:
+    """Match the beginning of an id; a word that is none is a regular expression, as podman has it."""
+    if re.fullmatch("[0-9a-fA-F]+", word):
+        return lambda row: row.id.startswith(word.lower())
+    key: Key[ContainerRow] = pattern_in(lambda row: row.id)
+    return key(word)
 
 
 def _named(word: str) -> Fits:

@@ -32,7 +32,7 @@ def opened(settings: Mapping[str, str]) -> Iterator[Store]:
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", metavar="SOURCE")
 @click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
 @click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")

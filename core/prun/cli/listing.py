@@ -30,30 +30,37 @@ RECORD_FORMAT = click.option(
 
 
 def print_listing(
-    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], form: str, *, quiet: str = ""
+    rows: Sequence[Mapping[str, object]],
+    columns: Mapping[str, str],
+    form: str,
+    *,
+    quiet: str = "",
+    heading: bool = True,
 ) -> None:
     """Print rows of one kind.
 
     ``columns`` are those of the table that is shown unasked: heading to field; ``quiet`` names the field that is all
-    there is to print.
+    there is to print; ``heading`` False leaves out the headings.
 
     Raises:
         InvalidArgument: the template is none, or names what rows do not have; ``form`` and ``quiet`` are both given.
     """
     if quiet and form:
         raise InvalidArgument("--quiet and --format exclude each other")
-    print(listing(rows, columns, f"{{{{.{quiet}}}}}" if quiet else form), end="")
+    print(listing(rows, columns, f"{{{{.{quiet}}}}}" if quiet else form, heading=heading), end="")
 
 
-def listing(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], form: str) -> str:
+def listing(
+    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], form: str, *, heading: bool = True
+) -> str:
     """Return what ``print_listing`` prints."""
     if form == "json":
         return json.dumps(list(rows), indent=2) + "\n"
     word, _, rest = form.partition(" ") if form.startswith("table ") else (form, "", "")
     if word in ("", "table"):
         template = parse(rest.strip(" ") or "\\t".join(f"{{{{.{field}}}}}" for field in columns.values()))
-        lines = [template.heading(Headings({field: heading for heading, field in columns.items()}))]
-        return aligned([*lines, *(template.render(row, printable) for row in rows)])
+        above = [template.heading(Headings({field: words for words, field in columns.items()}))] if heading else []
+        return aligned([*above, *(template.render(row, printable) for row in rows)])
     return _each(parse(form), rows)
 
 

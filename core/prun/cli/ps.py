@@ -33,9 +33,8 @@ _COMMAND_LENGTH = 20
 @click.option("-n", "--last", type=click.IntRange(min=-1), default=-1, metavar="N", help="Show the N made last.")
 @click.option("-s", "--size", "sizes", is_flag=True, help="Show how much they have written.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten ids and commands.")
-@click.option(
-    "--sort", type=click.Choice(_SORTS), default="created", help="By what to sort (default: the newest first)."
-)
+@click.option("--sort", type=click.Choice(_SORTS), help="By what to sort (default: the newest first).")
+@click.option("--noheading", is_flag=True, help="Leave out the line of headings.")
 @filter_option(*KEYS)
 @FORMAT
 @click.pass_obj
@@ -47,7 +46,8 @@ def ps(
     last: int,
     sizes: bool,
     no_trunc: bool,
-    sort: str,
+    sort: str | None,
+    noheading: bool,
     filters: tuple[str, ...],
     form: str,
 ) -> None:
@@ -64,8 +64,8 @@ def ps(
         found = [row for row in store.metadata.containers() if (everything or row.status in LIVE) and fits(row)]
         found = found[:count] if count >= 0 else found
         listed = _Listed(store, sizes=sizes or ".Size" in form, no_trunc=no_trunc)
-        rows = [listed.of(row) for row in sorted(found, key=listed.sort_key(sort))]
-    print_listing(rows, columns, form, quiet="ID" if quiet else "")
+        rows = [listed.of(row) for row in (sorted(found, key=listed.sort_key(sort)) if sort else found)]
+    print_listing(rows, columns, form, quiet="ID" if quiet else "", heading=not noheading)
 
 
 class _Listed:
@@ -114,7 +114,7 @@ class _Listed:
         """Return by what rows are sorted; those that are equal stay as they are, the newest first."""
         keys: dict[str, Callable[[ContainerRow], Any]] = {
             "command": lambda row: command_line(row.command),
-            "created": lambda row: -row.created_at,
+            "created": lambda row: row.created_at,
             "id": lambda row: row.id,
             "image": lambda row: row.image,
             "names": lambda row: row.name,

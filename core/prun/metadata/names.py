@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 _TABLES = {
     "containers": "SELECT name, id, status, image FROM containers ORDER BY created_at DESC",
-    "images": "SELECT name, '', '', '' FROM images ORDER BY created_at DESC",
+    "images": "SELECT name, digest, '', '' FROM images ORDER BY created_at DESC",
     "volumes": "SELECT name, '', '', '' FROM volumes ORDER BY name",
 }
 
 
 class Named(NamedTuple):
-    """A name, and of a container its id, its status and its image."""
+    """A name; of an image its digest, of a container its id, its status and its image."""
 
     name: str
     id: str = ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from prun.cli.commands import COMMANDS, main
 from prun.cli.completion import answered, complete, script
+from prun.cli.completion.candidates import Candidates
 from prun.cli.completion.words import seen, words_of_line
 from prun.cli.options import RUN
 from prun.metadata import ContainerRow, ImageRow, Metadata, VolumeRow
@@ -33,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row = ContainerRow(f"{number}" * 64, f"{status}-one", "busybox", "", "linux", status=status)
         database.add_container(row._replace(created_at=float(number)), None)
     for name in ("docker.io/library/busybox:latest", "example.com/a/b:1", "sha256:" + "0" * 64):
-        database.put_image(ImageRow(name, "sha256:" + "0" * 64, "", 1, 1.0))
+        database.put_image(ImageRow(name, "sha256:" + "e" * 64, "", 1, 1.0))
     database.add_volume(VolumeRow("data"))
     database.close()
     (tmp_path / "secrets").mkdir()
@@ -45,7 +46,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def words(line: str) -> list[str]:
     """The words that complete the last one of a line."""
     *before, current = line.split(" ")
-    return [word for word, _ in complete(before, current).words if word.startswith(current)]
+    return [word for word, _ in complete(before, current).fitting(current)]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def words(line: str) -> list[str]:
         ("rm paused-one ", ["created-one", "stopped-one", "running-one"]),
         ("rm -f run", ["running-one"]),
         ("inspect ", ["paused-one", "created-one", "stopped-one", "running-one", "busybox:latest",
-                      "example.com/a/b:1"]),
+                      "example.com/a/b:1", "data"]),
         ("inspect --type ", ["container", "image", "volume"]),
         ("inspect --type=im", ["--type=image"]),
         ("images --format ", ["json", "table"]),
@@ -81,6 +82,16 @@ def words(line: str) -> list[str]:
         ("run --nam", ["--name"]),
         ("run --name=", []),
         ("run -e A=b -u x ex", ["example.com/a/b:1"]),
+        ("run ee", ["e" * 12]),
+        ("rm 22", ["2" * 12]),
+        ("rm 2", []),
+        ("container run -it bus", ["busybox:latest"]),
+        ("container run busybox --na", []),
+        ("container start ", ["created-one", "stopped-one"]),
+        ("container ren", ["rename"]),
+        ("rename running-one ", []),
+        ("rename running-one b ", []),
+        ("volume create ", []),
         ("run -itv ", ["data:"]),
         ("run --pid ", ["private", "host", "container:"]),
         ("run --pull=", ["--pull=missing", "--pull=never", "--pull=always"]),
@@ -108,6 +119,12 @@ def test_which_paths_fit(root: Path, line: str, paths: str) -> None:
     assert complete(before, current).paths == paths
 
 
+def test_of_cp_both_ends_are_paths_here_or_in_a_container(root: Path) -> None:
+    answer = Candidates({}).of_argument("[CONTAINER:]SRC_PATH|-")
+    assert [word for word, _ in answer.words] == ["paused-one:", "created-one:", "stopped-one:", "running-one:"]
+    assert answer.paths == "files"
+
+
 def test_the_global_options_say_which_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRUN_ROOT")
     assert "running-one" in words(f"--root {root} rm ")
@@ -127,7 +144,7 @@ def test_every_command_and_every_option_of_it_is_offered(root: Path) -> None:
 
 
 def test_every_list_of_values_is_of_an_option_that_there_is() -> None:
-    from prun.cli.completion.candidates import _WORDS, Candidates
+    from prun.cli.completion.candidates import _WORDS
 
     offered = {option.name for option in RUN} | {"filter", "format", "plugins", "signal"}
     assert {*_WORDS, *Candidates._asked} <= offered | {"log-driver", "log-opt", "restart"}

@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from prun.cli import RUN_LIKE
 from prun.cli.completion.candidates import NOTHING, Answer, Candidates
 from prun.cli.completion.words import seen, words_of_line
 from prun.cli.options import GLOBAL, HELP, RUN
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Anything else is no name of ours, and could mean something to a shell.
+_RUN_LIKE = [(name,) for name in RUN_LIKE]
 _HARMLESS = re.compile(r"[\w./:@=,+%-]+", re.ASCII)
 
 
@@ -44,7 +46,7 @@ def answered(words: Sequence[str]) -> str:
         parting = "" if quoted else parting
     *before, current = rest or [""]
     answer = complete(before, current)
-    found = [each for each in answer.words if each[0].startswith(current) and _HARMLESS.fullmatch(each[0])]
+    found = [each for each in answer.fitting(current) if _HARMLESS.fullmatch(each[0])]
     # readline takes for the word what follows the last of these characters.
     known = 1 + max((current.rfind(letter) for letter in parting), default=-1)
     lines = [f"{word[known:]}\t{printable(meaning)}" if meaning else word[known:] for word, meaning in found]
@@ -55,12 +57,13 @@ def complete(before: Sequence[str], current: str) -> Answer:
     """Return what ``current``, after the words ``before``, could become; words that begin otherwise may be among it."""
     line = seen(before, (*GLOBAL, *HELP), interspersed=False)
     candidates = Candidates(line.values)
-    if line.rest and line.rest[0] in ("create", "run", "spec"):
-        return _run(line.rest[1:], current, candidates)
-    if line.rest:
+    words = line.rest[1:] if line.rest[:1] == ("container",) and line.rest[1:2] in _RUN_LIKE else line.rest
+    if words[:1] in _RUN_LIKE:
+        return _run(words[1:], current, candidates)
+    if words:
         from prun.cli.completion.clicks import complete_command
 
-        return complete_command(line.rest, current, candidates)
+        return complete_command(words, current, candidates)
     if line.pending or current.startswith("-"):
         return candidates.of_options(line, (*GLOBAL, *HELP), current)
     from prun.cli.commands import COMMANDS

@@ -19,11 +19,22 @@ Word = tuple[str, str]  # and what it means
 class Answer(NamedTuple):
     """The words that fit, with what they mean; ``paths``: ``files`` or ``dirs`` of the machine fit too.
 
-    A word that ends with one of ``=:,`` goes on: no space follows it.
+    A word that ends with one of ``=:,`` goes on: no space follows it.  ``ids`` are offered to who has begun one.
     """
 
     words: Sequence[Word] = ()
     paths: str = ""
+    ids: Sequence[Word] = ()
+
+    def __add__(self, other: object) -> Answer:
+        if not isinstance(other, Answer):
+            return NotImplemented
+        return Answer([*self.words, *other.words], self.paths or other.paths, [*self.ids, *other.ids])
+
+    def fitting(self, current: str) -> list[Word]:
+        """Return the words that begin like this; two digits are the beginning of an id, where nothing has the name."""
+        found = [word for word in self.words if word[0].startswith(current)]
+        return found or [word for word in self.ids if len(current) > 1 and word[0].startswith(current)]
 
 
 NOTHING = Answer()
@@ -84,16 +95,18 @@ class Candidates:
 
     def of_argument(self, metavar: str, states: Sequence[str] = (), without: Iterable[str] = ()) -> Answer:
         """Return what an argument could be; ``states``: those of containers that fit."""
-        kinds = {
+        if metavar.startswith("[CONTAINER:]"):  # of cp: a path, here or there
+            return Answer([(f"{name}:", what) for name, what in self.containers().words], "files")
+        kinds: dict[str, Callable[[], Answer]] = {
             "CONTAINER": lambda: self.containers(states),
+            "FILE": lambda: FILES,
             "IMAGE": self.images,
-            "NAME": lambda: Answer([*self.containers().words, *self.images().words]),
+            "NAME": lambda: self.containers() + self.images()._replace(paths="") + self.volumes(),
             "SECRET": self.secrets,
             "SOURCE": lambda: FILES,
             "VOLUME": self.volumes,
         }
-        kind = metavar.strip("[].").partition("|")[0]
-        answer = kinds[kind]() if kind in kinds else FILES if kind == "FILE" else NOTHING
+        answer = sum((kinds[kind]() for kind in metavar.strip("[].").split("|") if kind in kinds), NOTHING)
         taken = set(without)
         return answer._replace(words=[word for word in answer.words if word[0] not in taken])
 
@@ -102,15 +115,18 @@ class Candidates:
         from prun.metadata.names import names
 
         found = [row for row in names(self._database, "containers") if not states or row.status in states]
-        return Answer([(row.name, f"{row.status}, {row.image}") for row in found])
+        words = [(row.name, f"{row.status}, {row.image}") for row in found]
+        return Answer(words, ids=[(row.id[:12], what) for row, (_, what) in zip(found, words, strict=True)])
 
     def images(self) -> Answer:
         """Return the names of images, as short as they can be; or an archive."""
         from prun.image.reference import parse_reference
         from prun.metadata.names import names
 
-        found = [row.name for row in names(self._database, "images") if not row.name.startswith("sha256:")]
-        return Answer([(parse_reference(name).familiar, "image") for name in found], paths="files")
+        rows = names(self._database, "images")
+        found = [row.name for row in rows if not row.name.startswith("sha256:")]
+        ids = {row.id.removeprefix("sha256:")[:12]: "image" for row in rows}
+        return Answer([(parse_reference(name).familiar, "image") for name in found], "files", list(ids.items()))
 
     def volumes(self) -> Answer:
         """Return the names of volumes."""

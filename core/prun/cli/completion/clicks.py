@@ -49,8 +49,7 @@ def complete_command(words: Sequence[str], current: str, candidates: Candidates)
         return NOTHING
     if isinstance(argument.type, click.Choice):
         return Answer([(str(word), "") for word in argument.type.choices])
-    metavar = argument.metavar or (argument.name or "").upper()
-    return candidates.of_argument(metavar, _STATES.get(command.name or "", ()), without=line.rest)
+    return candidates.of_argument(argument.metavar or "", _STATES.get(command.name or "", ()), without=line.rest)
 
 
 def _options(command: click.Command) -> list[Option]:
