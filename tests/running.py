@@ -51,9 +51,11 @@ def made_image(directory: Path, entries: Sequence[Entry] = (), **config: Any) ->
 
 
 @contextmanager
-def running(prun: Prun, name: str, *options: str, command: str = "echo up; sleep 100") -> Iterator[str]:
+def running(
+    prun: Prun, name: str, *options: str, command: str = "echo up; sleep 100", image: str = "busybox"
+) -> Iterator[str]:
     """Give the first line of a container that runs until the context ends."""
-    process = prun.popen("run", "--rm", "--name", name, *options, "busybox", "sh", "-c", command)
+    process = prun.popen("run", "--rm", "--name", name, *options, image, "sh", "-c", command)
     assert process.stdout is not None
     try:
         line = process.stdout.readline().decode()

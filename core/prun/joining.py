@@ -105,6 +105,27 @@ def _opened(store: Store, row: ContainerRow, spec: Spec, kind: str, stack: ExitS
     return f"ns:/proc/{os.getpid()}/fd/{fd}"
 
 
+def open_root(store: Store, row: ContainerRow) -> int:
+    """Return a descriptor of the root directory that the process of a running container has.
+
+    Raises:
+        FailedPrecondition: it does not run, or has not entered its root yet.
+    """
+    spec = _spec_of(store, row)
+    pid = _pid_of(store, row, spec)
+    try:
+        fd = os.open(f"/proc/{pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_running(row) from error
+    try:
+        # Before pivot_root(2) a container's first process has the machine's root.
+        if _pid_of(store, row, spec) == pid and not os.path.samestat(os.fstat(fd), os.stat("/")):
+            return os.dup(fd)
+    finally:
+        os.close(fd)
+    raise _not_running(row)
+
+
 def _pid_of(store: Store, row: ContainerRow, spec: Spec) -> int:
     """Return the pid of the container's process, which its OCI runtime writes down a moment after the start."""
     if row.pid and _is_recorded(row, row.pid):

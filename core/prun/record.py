@@ -164,7 +164,7 @@ def remove_bundle(path: str) -> None:
     if not os.path.isdir(path):
         return
     rootfs = os.path.join(path, "rootfs")
-    if os.path.isdir(rootfs) and os.path.ismount(rootfs):
+    if os.path.isdir(rootfs):  # os.path.ismount does not know a bind mount of the same file system
         from prun.rootfs.mount import unmount
 
         unmount(rootfs)

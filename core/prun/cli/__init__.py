@@ -20,7 +20,7 @@ RUN_LIKE = ("create", "run", "spec")
 # What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
 STORE_COMMANDS = frozenset(
     (
-        *("attach", "container", "diff", "export", "images", "inspect", "kill", "load", "pause", "port", "ps"),
+        *("attach", "container", "cp", "diff", "export", "images", "inspect", "kill", "load", "pause", "port", "ps"),
         *("pull", "push", "rename", "restart", "rm", "rmi", "secret", "start", "stop", "system", "unpause"),
         *("volume", "wait"),
     )

@@ -94,6 +94,7 @@ COMMANDS = {
     "attach": ("lifecycle", "Carry between the streams of a container and ours."),
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
     "container": ("container", "Look after containers."),
+    "cp": ("files", "Copy files between a container and this machine."),
     "create": ("", "Make a container without starting it."),
     "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from prun.cli.images import opened
-from prun.cli.output import printable
+from prun.cli.output import printable, size, warn
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+class WithBooleans(click.Command):
+    """A command whose flags take ``=true`` and ``=false``, as docker's do: ``-a=false`` is ``--no-archive``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = {
+            f"{spelling}={value}": (option.opts if on else option.secondary_opts)[-1]
+            for option in self.params
+            if option.secondary_opts
+            for spelling in option.opts
+            for value, on in (("true", True), ("false", False), ("1", True), ("0", False))
+        }
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [words.get(word, word) for word in args[:end]] + args[end:])
+
 
 _KINDS = {"C": "changed", "A": "added", "D": "deleted"}
 
@@ -57,6 +74,37 @@ def export(settings: Mapping[str, str], name: str, output: str) -> None:
         layers.require_layer(store, row)
         with _writable(output) as fd, open(fd, "wb", buffering=1 << 20, closefd=False) as file:
             layers.export(store, row.id, file.write)
+
+
+@click.command(cls=WithBooleans)
+@click.argument("source", metavar="[CONTAINER:]SRC_PATH|-")
+@click.argument("target", metavar="[CONTAINER:]DEST_PATH|-")
+@click.option(
+    "-a", "--archive/--no-archive", default=True,
+    help="In a container, files belong to its user (the default), or, with =false, to whom they belonged to.",
+)  # fmt: skip
+@click.option("-L", "--follow-link", "follow", is_flag=True, help="Copy what a link leads to, not the link.")
+@click.option("--overwrite", is_flag=True, help="Let a file take a directory's place, and the other way round.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say on the terminal what was copied.")
+@click.pass_obj
+def cp(
+    settings: Mapping[str, str], source: str, target: str, archive: bool, follow: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Copy files between a container and this machine.
+
+    With - for a path, a tar is read from standard input and unpacked, or written to standard output.
+    """
+    from prun.files.copying import CopyOptions, copy
+
+    if target == "-" and os.isatty(1):
+        raise InvalidArgument("refusing to write a tar to a terminal", hint="redirect it")
+    options = CopyOptions(archive, follow, overwrite)
+    with opened(settings) as store, open(1, "wb", buffering=1 << 20, closefd=False) as stdout:
+        copied = copy(store, source, target, options, stdin=sys.stdin.buffer, write=stdout.write)
+    for name in copied.left_out:
+        warn(f"{name} is a device, and was left out")
+    if not quiet and sys.stderr.isatty() and target != "-":
+        print(printable(f"Successfully copied {size(copied.size_bytes)} to {target}"), file=sys.stderr)
 
 
 @contextmanager

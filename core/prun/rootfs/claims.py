@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -68,6 +69,25 @@ def claimed(path: str) -> Iterator[bool]:
         except BlockingIOError:
             ours = False
         yield ours
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def held(path: str) -> Iterator[None]:
+    """Hold a directory alone while the context lasts, waiting for it.
+
+    Raises:
+        FileNotFoundError: it is not there, or was removed while we waited.
+    """
+    import fcntl
+
+    fd = os.open(path, _OPEN_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not _is_still(path, fd):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        yield
     finally:
         os.close(fd)
 

@@ -50,12 +50,9 @@ def container_owner(maps: IdMaps | None, found: os.stat_result) -> tuple[int, in
     """Return owner and group of a file as a user namespace with ``maps`` knows them; nobody where it does not."""
     if maps is None:
         return found.st_uid, found.st_gid
-    uid, gid = _container_id(maps.uids, found.st_uid), _container_id(maps.gids, found.st_gid)
+    inner = inverse(maps)
+    uid, gid = host_id(inner.uids, found.st_uid), host_id(inner.gids, found.st_gid)
     return OVERFLOW_ID if uid is None else uid, OVERFLOW_ID if gid is None else gid
-
-
-def _container_id(ranges: Iterable[IdRange], number: int) -> int | None:
-    return host_id([IdRange(each.host, each.container, each.size) for each in ranges], number)
 
 
 def read_ranges(path: str) -> tuple[IdRange, ...]:

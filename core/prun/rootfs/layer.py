@@ -15,30 +15,22 @@ Spec: https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#applying
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.errors import DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
+from prun.errors import DataLoss
 from prun.rootfs import tarstream
-from prun.rootfs.attributes import is_kept_xattr, set_mode
 from prun.rootfs.decompress import open_tar
 from prun.rootfs.failures import translated
 from prun.rootfs.marks import is_aufs_mark, whiteout_of
 from prun.rootfs.tarheader import shown
-from prun.rootfs.tree import Place, Tree, cleaned
+from prun.rootfs.tree import Place, Tree
+from prun.rootfs.treewriter import TreeWriter
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from prun.rootfs.decompress import ByteStream
     from prun.rootfs.tarheader import Entry
-    from prun.rootfs.tree import Directory
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEVICE_TYPES = {tarstream.CHAR: stat.S_IFCHR, tarstream.BLOCK: stat.S_IFBLK, tarstream.FIFO: stat.S_IFIFO}
-_LARGE_BYTES = 1 << 20
 
 
 class Applied(NamedTuple):
@@ -78,212 +70,43 @@ def apply_layer(
         open_tar(blob, media_type, limits.size_bytes, algorithm) as tar,
         Tree(os.dup(target_fd), merged=merged) as tree,
     ):
-        writer = _Writer(tree, tar)
+        writer, entries = TreeWriter(tree), 0
         for entry in tarstream.read_entries(tar, limits):
-            writer.add(entry)
+            entries += 1
+            if not _is_mark(entry, tree):
+                writer.add(entry, tar)
         with translated(lambda: "times of a layer's directories cannot be set"):
             tree.set_directory_times()
         found = tar.diff_id()
     if found != expected_diff_id:
         raise DataLoss(f"layer has the diff ID {found}, and the image says {expected_diff_id}")
-    return Applied(found, writer.entries, writer.size_bytes)
+    return Applied(found, entries, writer.size_bytes)
 
 
-class _Writer:
-    """Writes entries into a tree; counts them."""
-
-    def __init__(self, tree: Tree, tar: ByteStream) -> None:
-        self.entries = 0
-        self.size_bytes = 0
-        self._tree = tree
-        self._tar = tar
-
-    def add(self, entry: Entry) -> None:
-        """Write one entry, or do what its whiteout says."""
-        self.entries += 1
-        try:
-            self._add(entry)
-        except OSError as error:
-            if refused := _refused_to_us(entry, error):
-                raise refused from error
-            with translated(lambda: f"tar entry {shown(entry.name)} cannot be unpacked"):
-                raise error
-
-    def _add(self, entry: Entry) -> None:
-        name = entry.name
-        if b".wh." in name:
-            if is_aufs_mark(name):
-                return
-            hidden = whiteout_of(name)
-            if hidden is not None:
-                self._hide(name, hidden)
-                return
-        place = self._tree.place(name)
-        if place is None:
-            self._add_root(entry)
-        elif entry.kind == tarstream.FILE:
-            self._tree.make(place, lambda: self._write_file(entry, place))
-        elif entry.kind == tarstream.DIRECTORY:
-            fd, new = self._tree.make_directory(place, entry.atime_ns, entry.mtime_ns)
-            _set_attributes(fd, entry, new=new)
-        elif entry.kind == tarstream.SYMLINK:
-            self._tree.make(place, lambda: _make_symlink(entry, place))
-        elif entry.kind == tarstream.HARDLINK:
-            self._add_hardlink(entry, place)
-        elif not _is_hidden_device(entry):
-            self._tree.make(place, lambda: _make_device(entry, place))
-
-    def _hide(self, name: bytes, hidden: bytes) -> None:
-        """Do what the whiteout ``name`` says: hide ``hidden``, or all of its directory, as lower layers have it."""
-        if not self._tree.merged:
-            return
-        parent = name.rstrip(b"/").rpartition(b"/")[0]
-        directory = self._tree.find_directory(parent)
-        if directory is None:
-            return
-        if hidden:
-            self._tree.remove(Place(directory, hidden), keep_written=True)
-        else:
-            self._tree.clear(directory)
-
-    def _add_root(self, entry: Entry) -> None:
-        if entry.kind != tarstream.DIRECTORY:  # umoci CVE-2021-29136
-            raise InvalidArgument(f"tar entry {shown(entry.name)} is the root and no directory")
-        _set_attributes(self._tree.root.fd, entry, new=False)
-        self._tree.set_root_times(entry.atime_ns, entry.mtime_ns)
-
-    def _add_hardlink(self, entry: Entry, place: Place) -> None:
-        source = self._tree.find(entry.link)
-        found = _lstat(source.directory, source.name) if source else None
-        if source is None or found is None:
-            raise InvalidArgument(
-                f"tar entry {shown(entry.name)} is a hard link to {shown(entry.link)}, which is missing"
-            )
-        if stat.S_ISDIR(found.st_mode):
-            raise InvalidArgument(f"tar entry {shown(entry.name)} is a hard link to the directory {shown(entry.link)}")
-        there = _lstat(place.directory, place.name)
-        if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
-            self._tree.wrote(place.path)
-            return
-        if there is not None and stat.S_ISDIR(there.st_mode) and source.path.startswith(place.path + b"/"):
-            raise InvalidArgument(f"tar entry {shown(entry.name)} is a hard link that replaces its own target")
-        directories = source.directory.fd, place.directory.fd
-        self._tree.make(place, lambda: _link(source, place, directories))
-
-    def _write_file(self, entry: Entry, place: Place) -> None:
-        fd = os.open(place.name, _CREATE, 0o600, dir_fd=place.directory.fd)
-        try:
-            if entry.stored_bytes > _LARGE_BYTES:
-                _require_space(fd, entry)
-            if entry.sparse is not None:
-                self._write_sparse(fd, entry)
-            elif entry.stored_bytes:
-                for piece in self._tar.pieces(entry.stored_bytes):
-                    _write_all(fd, piece)
-            _set_attributes(fd, entry, new=True)
-            os.utime(fd, ns=(entry.atime_ns, entry.mtime_ns))
-        finally:
-            os.close(fd)
-        self.size_bytes += entry.stored_bytes
-
-    def _write_sparse(self, fd: int, entry: Entry) -> None:
-        os.ftruncate(fd, entry.size_bytes)
-        for offset, length in entry.sparse or ():
-            os.lseek(fd, offset, os.SEEK_SET)
-            for piece in self._tar.pieces(length):
-                _write_all(fd, piece)
-
-
-def _is_hidden_device(entry: Entry) -> bool:
-    """Whether the entry is a device in ``/dev`` that we cannot make: every container has a ``/dev`` over it."""
-    if entry.kind not in (tarstream.CHAR, tarstream.BLOCK) or cleaned(entry.name)[:1] != [b"dev"]:
+def _is_mark(entry: Entry, tree: Tree) -> bool:
+    """Do what an entry that is a whiteout says; whether it was one, or a file of aufs's own."""
+    name = entry.name
+    if b".wh." not in name:
         return False
-    from prun.rootless import is_rootless
-
-    return is_rootless()
-
-
-def _refused_to_us(entry: Entry, error: OSError) -> FailedPrecondition | None:
-    """Say what an ordinary user cannot unpack; None where something else is the matter."""
-    from prun.rootless import is_rootless, lacks_ids
-
-    if error.errno not in (errno.EINVAL, errno.EPERM) or not is_rootless():
-        return None
-    if entry.kind in (tarstream.CHAR, tarstream.BLOCK) and error.errno == errno.EPERM:
-        return FailedPrecondition(
-            f"tar entry {shown(entry.name)} is a device, which only root can make", hint="use this image with sudo"
-        )
-    if error.errno == errno.EINVAL and (remedy := lacks_ids(entry.uid, entry.gid)):
-        return FailedPrecondition(
-            f"tar entry {shown(entry.name)} belongs to {entry.uid}:{entry.gid}, which you have no ids for", hint=remedy
-        )
-    return None
+    if is_aufs_mark(name):
+        return True
+    hidden = whiteout_of(name)
+    if hidden is None:
+        return False
+    with translated(lambda: f"tar entry {shown(name)} cannot be unpacked"):
+        _hide(tree, name, hidden)
+    return True
 
 
-def _write_all(fd: int, data: memoryview) -> None:
-    written = os.write(fd, data)
-    while written < len(data):
-        written += os.write(fd, data[written:])
-
-
-def _require_space(fd: int, entry: Entry) -> None:
-    """Refuse a file before it fills the disk."""
-    system = os.fstatvfs(fd)
-    free = system.f_bavail * system.f_frsize
-    if entry.stored_bytes > free:
-        raise ResourceExhausted(
-            f"tar entry {shown(entry.name)} has {entry.stored_bytes} bytes and {free} are free",
-            hint="free space, or remove images with `prun rmi`",
-        )
-
-
-def _set_attributes(fd: int, entry: Entry, *, new: bool) -> None:
-    """Set owner, mode and extended attributes, in this order: chown clears setuid bits and capabilities."""
-    os.fchown(fd, entry.uid, entry.gid)
-    os.fchmod(fd, entry.mode)
-    kept = _kept_xattrs(entry)
-    if not new:
-        for name in os.listxattr(fd):
-            if is_kept_xattr(os.fsencode(name)) and os.fsencode(name) not in kept:
-                os.removexattr(fd, name)
-    for key, value in kept.items():
-        os.setxattr(fd, key, value)
-
-
-def _kept_xattrs(entry: Entry) -> dict[bytes, bytes]:
-    return {name: value for name, value in entry.xattrs.items() if is_kept_xattr(name)} if entry.xattrs else {}
-
-
-def _make_symlink(entry: Entry, place: Place) -> None:
-    if not entry.link:
-        raise InvalidArgument(f"tar entry {shown(entry.name)} is a link to nowhere")
-    fd = place.directory.fd
-    os.symlink(entry.link, place.name, dir_fd=fd)
-    os.chown(place.name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
-    os.utime(place.name, ns=(entry.atime_ns, entry.mtime_ns), dir_fd=fd, follow_symlinks=False)
-
-
-def _make_device(entry: Entry, place: Place) -> None:
-    if entry.kind == tarstream.CHAR and entry.major == entry.minor == 0:
-        raise InvalidArgument(f"tar entry {shown(entry.name)} is the device 0:0, overlayfs's own mark")
-    fd = place.directory.fd
-    os.mknod(place.name, _DEVICE_TYPES[entry.kind] | 0o600, os.makedev(entry.major, entry.minor), dir_fd=fd)
-    os.chown(place.name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
-    set_mode(fd, place.name, entry.mode)
-    os.utime(place.name, ns=(entry.atime_ns, entry.mtime_ns), dir_fd=fd, follow_symlinks=False)
-
-
-def _link(source: Place, place: Place, directories: tuple[int, int]) -> None:
-    try:
-        os.link(source.name, place.name, src_dir_fd=directories[0], dst_dir_fd=directories[1], follow_symlinks=False)
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            raise InvalidArgument(f"hard link to {shown(source.path)} crosses a mount") from error
-        raise
-
-
-def _lstat(directory: Directory, name: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(name, dir_fd=directory.fd)
-    except FileNotFoundError:
-        return None
+def _hide(tree: Tree, name: bytes, hidden: bytes) -> None:
+    """Do what the whiteout ``name`` says: hide ``hidden``, or all of its directory, as lower layers have it."""
+    if not tree.merged:
+        return
+    parent = name.rstrip(b"/").rpartition(b"/")[0]
+    directory = tree.find_directory(parent)
+    if directory is None:
+        return
+    if hidden:
+        tree.remove(Place(directory, hidden), keep_written=True)
+    else:
+        tree.clear(directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prun.rootfs import mount
 from prun.rootfs.claims import remove_directory
@@ -13,7 +13,7 @@ from prun.rootfs.idmap import IdMaps, IdRange
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MARK = "shift"  # a link whose text is the maps
+_MARK = "maps"  # a link whose text is the maps
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -44,19 +44,34 @@ def copy_shifted(
         remove_directory(made)
 
 
-def record_shift(directory: str, shift: IdMaps) -> None:
-    """Write down in the directory of a container's root which owners its files have."""
-    words = ["/".join(":".join(map(str, each)) for each in ranges) for ranges in shift]
-    os.symlink(",".join(words), os.path.join(directory, _MARK))
+class RecordedMaps(NamedTuple):
+    """The id maps of a container's user namespace; ``copied``: its root has their owners on disk, not the image's."""
+
+    maps: IdMaps | None = None
+    copied: bool = False
 
 
-def recorded_shift(directory: str) -> IdMaps | None:
-    """Return what ``record_shift`` has written, None where it has not."""
+def record_maps(directory: str, maps: IdMaps, *, copied: bool = False) -> None:
+    """Write down in the directory of a container's root which user namespace it is for."""
+    ranges = ["/".join(":".join(map(str, each)) for each in ranges) for ranges in maps]
+    words = ",".join(("copied" if copied else "mapped", *ranges))
+    path = os.path.join(directory, _MARK)
     try:
-        uids, gids = os.readlink(os.path.join(directory, _MARK)).split(",")
+        if os.readlink(path) == words:
+            return
+        os.unlink(path)
     except FileNotFoundError:
-        return None
-    return IdMaps(_ranges(uids), _ranges(gids))
+        pass
+    os.symlink(words, path)
+
+
+def recorded_maps(directory: str) -> RecordedMaps:
+    """Return what ``record_maps`` has written; a container of our own user namespace has nothing."""
+    try:
+        word, uids, gids = os.readlink(os.path.join(directory, _MARK)).split(",")
+    except FileNotFoundError:
+        return RecordedMaps()
+    return RecordedMaps(IdMaps(_ranges(uids), _ranges(gids)), word == "copied")
 
 
 def _ranges(words: str) -> tuple[IdRange, ...]:

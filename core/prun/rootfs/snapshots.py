@@ -2,8 +2,8 @@
 
     <path>/<number>/fs          a layer's own files, for overlayfs; ``tree`` instead: the whole tree, without overlayfs;
                                 ``userxattr``, ``fuse``: as ``fs``, marked as root of a user namespace and FUSE can
-    <path>/active/<key>/        a container's: ``fs``, ``work``, ``shift`` and ``chain``, a link whose text is its chain
-                                ID
+    <path>/active/<key>/        a container's: ``fs``, ``work``, ``maps`` (``shifted``) and ``chain``, a link whose text
+                                is its chain ID
     <path>/new-*                being made, locked by its owner; without a lock it is a leftover
     <path>/locks/               one lock for each chain ID
     <path>/driver               a link whose text says what was found to work here
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from prun.rootfs import mount
-from prun.rootfs.claims import claimed, is_unclaimed, locked, remove_directory, temporary_directory
+from prun.rootfs.claims import claimed, held, is_unclaimed, locked, remove_directory, temporary_directory
 from prun.rootfs.driver import found_driver
 from prun.rootfs.failures import translated
 from prun.types import Mount
@@ -101,7 +101,7 @@ class Snapshots:
             NotFound: a layer of the image is not unpacked.
             AlreadyExists: ``key`` is in use for another image.
         """
-        active = self._active(key)
+        active = self.directory(key)
         with translated(lambda: f"snapshot of container {key!r} cannot be made"):
             if not os.path.isdir(active):
                 self._make_directories()
@@ -142,6 +142,15 @@ class Snapshots:
         Raises:
             FailedPrecondition: the kernel cannot mount so.
         """
+        with held(self.directory(key)):
+            if idmap:
+                from prun.rootfs.shifted import record_maps
+
+                record_maps(self.directory(key), idmap)
+            self.mount_held(key, target, volatile=volatile, idmap=idmap)
+
+    def mount_held(self, key: str, target: str, *, volatile: bool = False, idmap: IdMaps | None = None) -> None:
+        """Do what ``mount_at`` does, for who holds the directory of ``key``."""
         upper, work, lower = self.layout(key)
         if idmap:
             mount.mount_idmapped(lower, upper, work, target, idmap, volatile=volatile)
@@ -152,9 +161,10 @@ class Snapshots:
 
     def remove(self, key: str) -> None:
         """Remove the root of the container ``key``; it must not be mounted.  None there: nothing to do."""
-        active = self._active(key)
+        active = self.directory(key)
         if os.path.isdir(active):
-            with translated(lambda: f"snapshot of container {key!r} cannot be removed"):
+            # Not while somebody copies files in or out.
+            with translated(lambda: f"snapshot of container {key!r} cannot be removed"), held(active):
                 self._discard(active)
 
     def remove_chain(self, chain_id: str) -> None:
@@ -193,8 +203,8 @@ class Snapshots:
             chain = self.chain_of(key)
         except NotFound:
             return 0, 0
-        written = tree_bytes(os.path.join(self._active(key), "fs"))
-        is_copy = not os.path.isdir(os.path.join(self._active(key), "work"))
+        written = tree_bytes(os.path.join(self.directory(key), "fs"))
+        is_copy = not os.path.isdir(os.path.join(self.directory(key), "work"))
         return written, written if is_copy else written + chain_bytes(self._metadata.snapshot_sizes(), chain)
 
     def used(self) -> set[str]:
@@ -296,9 +306,9 @@ class Snapshots:
         _make_root(fs)
         os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
         if shift:
-            from prun.rootfs.shifted import copy_shifted, record_shift
+            from prun.rootfs.shifted import copy_shifted, record_maps
 
-            record_shift(temporary, shift)
+            record_maps(temporary, shift, copied=True)
             copy_shifted(lower, fs, shift, temporary, "" if self._driver() == "copy" else self.kind())
         elif not lower:
             return
@@ -310,7 +320,7 @@ class Snapshots:
 
     def layout(self, key: str) -> tuple[str, str, list[str]]:
         """Return upper, work and lower directories of a container; no lower ones for a plain directory."""
-        active = self._active(key)
+        active = self.directory(key)
         chain_id = self.chain_of(key)
         upper, work = os.path.join(active, "fs"), os.path.join(active, "work")
         if not chain_id or not os.path.isdir(work):
@@ -352,7 +362,8 @@ class Snapshots:
                 return index
         return len(chains)
 
-    def _active(self, key: str) -> str:
+    def directory(self, key: str) -> str:
+        """Return the directory of the container ``key``; who holds it (``claims``) alone mounts or removes it."""
         if not key or key.startswith(".") or "/" in key or "\0" in key or len(key) > 200:
             raise InvalidArgument(f"snapshot key {key!r} is no file name")
         return os.path.join(self.path, "active", key)
@@ -360,7 +371,7 @@ class Snapshots:
     def chain_of(self, key: str) -> str:
         """Return the chain ID of the image that a container's root stands on, empty for none."""
         try:
-            chain_id = os.readlink(os.path.join(self._active(key), "chain"))
+            chain_id = os.readlink(os.path.join(self.directory(key), "chain"))
         except OSError as error:
             raise NotFound(f"container {key!r} has no snapshot") from error
         return "" if chain_id == "-" else chain_id

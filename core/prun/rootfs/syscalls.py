@@ -22,7 +22,7 @@ RESOLVE_IN_ROOT = 0x10
 # The same number on every architecture: newer than the common table of system calls (asm-generic/unistd.h).
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2 = 428, 429, 430, 431, 432, 437
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
-_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH, _AT_RECURSIVE = 4, 0x40, 0x8000
 _CLOEXEC = 1
 _MOUNT_SETATTR, _MOUNT_ATTR_IDMAP, _MOUNT_ATTR_RDONLY = 442, 0x00100000, 1
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE = 1, 0x1000, 0x8000
@@ -122,9 +122,19 @@ def attach_mount(fd: int, target: str) -> None:
     _syscall(_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
 
 
-def clone_mount(path: str) -> int:
-    """Return a copy of the mount of ``path``, attached nowhere: a descriptor (open_tree(2))."""
-    return _syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+def attach_mount_at(fd: int, target_fd: int) -> None:
+    """Attach an unattached mount over what an ``O_PATH`` descriptor is (move_mount(2))."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    _syscall(_MOVE_MOUNT, fd, b"", target_fd, b"", flags)
+
+
+def clone_mount(path: str, *, recursive: bool = False) -> int:
+    """Return a copy of the mount of ``path``, attached nowhere: a descriptor (open_tree(2)).
+
+    ``recursive``: with what is mounted below.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    return _syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags)
 
 
 def clone_open_mount(fd: int, *, recursive: bool) -> int:

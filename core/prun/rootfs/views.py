@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.rootfs import mount
 from prun.rootfs.claims import temporary_directory
 from prun.rootfs.private import private_root
-from prun.rootfs.shifted import recorded_shift
+from prun.rootfs.shifted import recorded_maps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,8 @@ class Layer(NamedTuple):
 
 def shift_of(snapshots: Snapshots, key: str) -> IdMaps | None:
     """Return the id maps whose owners a container's root has on disk, None where it has the image's."""
-    return recorded_shift(os.path.dirname(snapshots.layout(key)[0]))
+    recorded = recorded_maps(snapshots.directory(key))
+    return recorded.maps if recorded.copied else None
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
         return Image(SCRATCH, "", platform, {})
     with Store(request.root, request.state) as store:
         if request.digest:
-            return resolve(store.content, _manifest(store, request.digest), platform, request.image)
+            return resolve(store.content, manifest_of(store, request.digest), platform, request.image)
         if parse_source(request.image) is None:
             return _named(store, request, platform)
         row = _loaded(store, request.image, unpack=not request.view_only)
@@ -102,10 +102,10 @@ def pinned(store: Store, digest: str, name: str = "") -> Image:
     from prun.image.manifest import resolve
     from prun.image.platform import host_platform
 
-    return resolve(store.content, _manifest(store, digest), host_platform(), name)
+    return resolve(store.content, manifest_of(store, digest), host_platform(), name)
 
 
-def _manifest(store: Store, digest: str) -> Descriptor:
+def manifest_of(store: Store, digest: str) -> Descriptor:
     """Return the descriptor of a manifest that a container was made from: whatever its name means by now."""
     from prun.image.fields import load_object
     from prun.image.manifest import MAX_DOCUMENT_BYTES
