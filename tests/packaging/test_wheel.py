@@ -87,6 +87,11 @@ def test_every_plugin_is_listed_with_its_distribution_and_version(environment: P
     }
 
 
+def test_the_scripts_for_shells_are_in_the_wheel(environment: Path, tmp_path: Path) -> None:
+    for shell in ("bash", "fish", "zsh"):
+        assert f"__complete {shell}" in run(environment, tmp_path, "completion", shell)
+
+
 def test_an_unknown_runtime_is_answered_with_those_installed(environment: Path, tmp_path: Path) -> None:
     run(environment, tmp_path, "run", "--runtime", "nope", "scratch", "true", code=125)
 

@@ -6,13 +6,14 @@ https://docs.docker.com/reference/api/engine/version/v1.50/#tag/Container/operat
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from prun.cli.inspection.settings import config, host_config, network_mode
 from prun.cli.output import timestamp
 from prun.cli.states import health_record, pid_of, state_of
 from prun.cli.template.values import Pairs
-from prun.errors import PrunError
+from prun.errors import DataLoss, PrunError
 from prun.types import Image, Platform, RunRequest
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ def inspect_container(store: Store, row: ContainerRow, *, sizes: bool = False) -
 
 
 def request_of(row: ContainerRow) -> RunRequest:
-    """Return what a container was made from; of one that cannot be started again, what its row says of it."""
+    """Return what a container was made from; of one whose record does not say, or cannot be read, what its row has."""
     if row.request:
         from prun.request.stored import loaded
 
-        return loaded(row.request)
+        with suppress(DataLoss):  # what it was made from is one thing, that it is there another
+            return loaded(row.request)
     return RunRequest(row.id, row.image, name=row.name, runtime=row.runtime, labels=row.labels, remove=not row.keep)
 
 
