@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import click
@@ -81,7 +82,8 @@ class _Lazy(click.Group):
         module, line = COMMANDS[cmd_name]
         if not module:
             return _Parsed(cmd_name, RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", line)
-        command: click.Command = getattr(importlib.import_module(f"prun.cli.{module}"), cmd_name)
+        attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"prun.cli.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -99,10 +101,13 @@ COMMANDS = {
     "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
     "export": ("files", "Write a container's files as a tar."),
+    "history": ("images", "Show how an image came to be, the last step first."),
+    "image": ("image", "Look after images."),
     "images": ("images", "List images."),
+    "import": ("archives", "Import a root file system from a tar as an image."),
     "inspect": ("inspect", "Show all that is known of containers, images and volumes, as JSON."),
     "kill": ("lifecycle", "Send a signal to containers."),
-    "load": ("images", "Load images from an archive or a layout."),
+    "load": ("archives", "Load images from an archive or a layout."),
     "pause": ("lifecycle", "Stop every process of containers where it stands."),
     "plugins": ("system", "List runtimes, engines and plugins."),
     "port": ("container", "List the ports of a container that are published on this machine."),
@@ -115,12 +120,14 @@ COMMANDS = {
     "referrers": ("registries", "List what refers to an image in a registry."),
     "restart": ("lifecycle", "Stop containers if they run, and start them."),
     "rm": ("lifecycle", "Remove containers."),
-    "rmi": ("images", "Remove images."),
-    "secret": ("secrets", "Keep secrets for containers (run --secret)."),
+    "rmi": ("images", "Remove images: by name, by id or its beginning, by digest."),
     "run": ("", "Run a container and return its exit code."),
+    "save": ("archives", "Save images to an archive."),
+    "secret": ("secrets", "Keep secrets for containers (run --secret)."),
     "spec": ("", "Print the finished config.json of a run; execute nothing."),
     "start": ("lifecycle", "Start containers that were created or have ended."),
     "stop": ("lifecycle", "Ask containers to end, and end them when the time is up."),
+    "tag": ("images", "Give an image another name."),
     "system": ("system", "Look after the store."),
     "unpause": ("lifecycle", "Let the processes of containers go on."),
     "unshare": ("unshare", "Run a command in the user namespace of prun without root."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prun.cli.filters import Key, filter_option, labelled, parse_filters
+from prun.cli.groups import AlsoHere
 from prun.cli.images import opened
 from prun.cli.inspect import SIZE, show
 from prun.cli.listing import RECORD_FORMAT
@@ -17,46 +18,14 @@ if TYPE_CHECKING:
 
     from prun.metadata import ContainerRow
 
-# Commands of prun's that are here too, as docker has them; ``list`` and ``ls`` are other words for ``ps``.
-_ALSO = frozenset(
-    (
-        *(
-            "attach",
-            "commit",
-            "cp",
-            "create",
-            "diff",
-            "exec",
-            "export",
-            "kill",
-            "logs",
-            "pause",
-            "port",
-            "ps",
-            "rename",
-        ),
-        *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
-    )
+# What is here too, as docker has it; ``list`` and ``ls`` are other words for ``ps``.
+_ALSO = (
+    *("attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "ps", "rename"),
+    *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
 )
-_OTHER_WORDS = {"list": "ps", "ls": "ps"}
 
 
-class _Containers(click.Group):
-    """A group that has commands of prun's own besides those made for it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        from prun.cli.commands import COMMANDS
-
-        return sorted({*self.commands, *_ALSO.intersection(COMMANDS), *_OTHER_WORDS})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        from prun.cli.commands import main
-
-        name = _OTHER_WORDS.get(cmd_name, cmd_name)
-        return self.commands.get(name) or (main.get_command(ctx, name) if name in _ALSO else None)
-
-
-@click.group(cls=_Containers)
+@click.group(cls=AlsoHere, also={**{name: name for name in _ALSO}, "list": "ps", "ls": "ps"})
 def container() -> None:
     """Look after containers."""
 

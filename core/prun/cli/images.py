@@ -1,23 +1,21 @@
-"""``load``, ``images``, ``rmi``."""
+"""``images``, ``rmi``, ``tag``, ``history``."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from prun.cli.filters import filter_option
+from prun.cli.imagerows import FILTERS, SORT_KEYS, chosen, history_rows, listed
 from prun.cli.listing import FORMAT, print_listing
-from prun.cli.output import ago, local_time, timestamp
 from prun.cli.run import runner_of
-from prun.cli.template.values import Bytes
+from prun.errors import InvalidArgument, NotFound, PrunError
 from prun.state import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from prun.metadata import ImageRow
 
 
 @contextmanager
@@ -32,35 +30,31 @@ def opened(settings: Mapping[str, str]) -> Iterator[Store]:
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE")
-@click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
-@click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
-@click.pass_obj
-def load(settings: Mapping[str, str], source: str, tag: str, no_unpack: bool, quiet: bool) -> None:
-    """Load images from an archive or a layout.
-
-    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], the path of an archive or of a
-    layout, or - for stdin.
-    """
-    from prun.engines.embedded.images import load_images
-
-    stdin = sys.stdin.buffer if source == "-" else None
-    with opened(settings) as store:
-        for row in load_images(store, source, tag=tag, unpack=not no_unpack, stdin=stdin):
-            print(row.name if quiet else f"Loaded image: {row.name}")
-
-
-@click.command()
+@click.argument("reference", default="", metavar="[REPOSITORY[:TAG]]")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show what only containers still need, too.")
+@filter_option(*FILTERS)
 @FORMAT
 @click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
 @click.option("--digests", is_flag=True, help="Show digests.")
+@click.option("--sort", default="created", type=click.Choice(sorted(SORT_KEYS)), help="In which order.")
 @click.pass_obj
-def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, digests: bool) -> None:
+def images(
+    settings: Mapping[str, str],
+    reference: str,
+    everything: bool,
+    filters: tuple[str, ...],
+    form: str,
+    quiet: bool,
+    no_trunc: bool,
+    digests: bool,
+    sort: str,
+) -> None:
     """List images."""
+    words = (*filters, f"reference={reference}") if reference else filters
     with opened(settings) as store:
-        rows = [_listed(store, row, no_trunc=no_trunc) for row in store.metadata.images()]
+        found = chosen(store, words, everything=everything)
+        rows = [listed(store, each, no_trunc=no_trunc) for each in sorted(found, key=SORT_KEYS[sort])]
     columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", "IMAGE ID": "ID",
                "CREATED": "CreatedSince", "SIZE": "Size"}  # fmt: skip
     if not digests:
@@ -71,38 +65,66 @@ def images(settings: Mapping[str, str], form: str, quiet: bool, no_trunc: bool, 
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-f", "--force", is_flag=True, help="Remove all names of an image given by its id.")
+@click.argument("names", nargs=-1, metavar="IMAGE...")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all images.")
+@click.option(
+    "-f", "--force", is_flag=True, help="All names of an id; what a stopped container uses; a missing one is no error."
+)
 @click.pass_obj
-def rmi(settings: Mapping[str, str], names: tuple[str, ...], force: bool) -> None:
-    """Remove images."""
+def rmi(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, force: bool) -> None:
+    """Remove images: by name, by id or its beginning, by digest."""
     from prun.engines.embedded.garbage import remove
+
+    if everything == bool(names):
+        raise InvalidArgument("either IMAGE or --all is needed", hint="prun rmi IMAGE..., or prun rmi --all")
+    failures: list[PrunError] = []
+    with opened(settings) as store:
+        for name in names or [row.name for row in store.metadata.images()]:
+            try:
+                print("\n".join(remove(store, name, force=force).lines()))
+            except NotFound as error:
+                if not force:
+                    failures.append(error)
+            except PrunError as error:
+                failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise type(failures[0])("; ".join(map(str, failures)))
+
+
+@click.command()
+@click.argument("source", metavar="IMAGE")
+@click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG]...")
+@click.pass_obj
+def tag(settings: Mapping[str, str], source: str, names: tuple[str, ...]) -> None:
+    """Give an image another name."""
+    from prun.engines.embedded.images import tag
 
     with opened(settings) as store:
         for name in names:
-            print("\n".join(remove(store, name, force=force).lines()))
+            tag(store, source, name)
 
 
-def _listed(store: Store, row: ImageRow, *, no_trunc: bool) -> dict[str, Any]:
-    from prun.image.manifest import blobs
-    from prun.image.reference import parse_reference
+@click.command()
+@click.argument("name", metavar="IMAGE")
+@FORMAT
+@click.option("-H", "--human/--no-human", default=True, help="Sizes and times for a person (the default).")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten ids and instructions.")
+@click.option("--platform", default="", metavar="OS[/ARCH[/VARIANT]]", help="Of this platform.")
+@click.pass_obj
+def history(
+    settings: Mapping[str, str], name: str, form: str, human: bool, quiet: bool, no_trunc: bool, platform: str
+) -> None:
+    """Show how an image came to be, the last step first."""
+    from prun.engines.embedded.images import describe, find
+    from prun.image.platform import parse_platform
 
-    size_bytes = sum({blob["digest"]: blob["size"] for blob in blobs(store.content, row.target)}.values())
-    repository, tag = "<none>", "<none>"
-    if not row.name.startswith("sha256:"):
-        reference = parse_reference(row.name)
-        repository = reference.familiar.partition("@")[0]
-        if reference.tag:
-            repository, tag = repository.rpartition(":")[0], reference.tag
-    return {
-        "Name": row.name,
-        "Repository": repository,
-        "Tag": tag,
-        "ID": row.digest if no_trunc else row.digest.partition(":")[2][:12],
-        "Digest": row.digest,
-        "MediaType": row.media_type,
-        "Created": timestamp(row.created_at),
-        "CreatedAt": local_time(row.created_at),
-        "CreatedSince": ago(row.created_at),
-        "Size": Bytes(size_bytes),
-    }
+    with opened(settings) as store:
+        row = find(store, name)
+        found = describe(store, row, parse_platform(platform) if platform else None)
+        rows = history_rows(store, row, found, no_trunc=no_trunc, human=human)
+    columns: dict[str, Any] = {"IMAGE": "ID", "CREATED": "CreatedSince" if human else "CreatedAt",
+                               "CREATED BY": "CreatedBy", "SIZE": "Size", "COMMENT": "Comment"}  # fmt: skip
+    print_listing(rows, columns, form, quiet="ID" if quiet else "")

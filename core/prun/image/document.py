@@ -72,6 +72,7 @@ class ConfigDocument(TypedDict, total=False):
     """config.md, the whole document."""
 
     created: str
+    author: str
     architecture: str
     os: str
     variant: str

@@ -121,7 +121,7 @@ def open_pipe(file: BinaryIO, label: str) -> PipeStream:
         InvalidArgument: it is compressed in another way than with gzip or zstd.
     """
     head = file.read(MAGIC_BYTES)
-    whole = io.BufferedReader(_Rejoined(head, file), CHUNK_BYTES)
+    whole = io.BufferedReader(Rejoined(head, file), CHUNK_BYTES)
     compression = compression_of(head)
     if compression == "none":
         return PipeStream(whole, label)
@@ -143,7 +143,7 @@ def compression_of(head: bytes) -> str:
     return next((name for magic, name in _MAGICS.items() if head.startswith(magic)), "none")
 
 
-class _Rejoined(io.RawIOBase):
+class Rejoined(io.RawIOBase):
     """A file whose beginning has been read already."""
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:

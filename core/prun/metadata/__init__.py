@@ -108,6 +108,11 @@ class Metadata:
         with self._translated():
             return int(self._db.execute(sql, (chain_id, parent, size_bytes, time.time())).lastrowid or 0)
 
+    def snapshot_size(self, chain_id: str) -> int | None:
+        """Return how many bytes of files a layer has unpacked; None where it is not."""
+        row = self._one("SELECT size_bytes FROM snapshots WHERE chain_id = ?", chain_id)
+        return int(row[0]) if row else None
+
     def drop_snapshot(self, chain_id: str) -> None:
         """Forget a chain."""
         self._run("DELETE FROM snapshots WHERE chain_id = ?", chain_id)

@@ -12,22 +12,30 @@ if TYPE_CHECKING:
 
 
 def inspect_image(store: Store, row: ImageRow) -> dict[str, Any]:
-    """Return an image's manifest and config for this machine's platform, or for the first that it has."""
-    from prun.engines.embedded.images import image_of
+    """Return an image's manifest and config for this machine's platform, or for the first that it has.
 
-    image = image_of(store, row)
-    names = [each.name for each in store.metadata.images() if each.digest == row.digest]
+    The fields are those of ``docker image inspect``; ``ManifestDigest`` and ``MediaType`` are prun's own.
+    """
+    from prun.engines.embedded.images import describe, repository_of
+
+    found = describe(store, row)
+    names = [each.name for each in store.metadata.images() if each.digest == row.digest and each.name != row.digest]
+    config = found.config
+    steps = config.get("history") or [{}]
     return {
         "Id": row.digest,
-        "RepoTags": [name for name in names if not name.startswith("sha256:")],
+        "RepoTags": [name for name in names if "@" not in name],
+        "RepoDigests": sorted({f"{repository_of(name)}@{row.digest}" for name in names}),
         "Digest": row.digest,
-        "ManifestDigest": image.digest,
+        "ManifestDigest": found.digest,
         "MediaType": row.media_type,
-        "Created": timestamp(row.created_at),
-        "Os": image.platform.os,
-        "Architecture": image.platform.architecture,
-        "Variant": image.platform.variant,
-        "Size": sum(layer.size_bytes for layer in image.layers),
-        "Config": image.config,
-        "RootFS": {"Type": "layers", "Layers": [layer.diff_id for layer in image.layers]},
+        "Comment": str(steps[-1].get("comment", "")),
+        "Created": timestamp(row.created_at if found.created_at is None else found.created_at),
+        "Author": str(config.get("author", "")),
+        "Os": found.platform.os,
+        "Architecture": found.platform.architecture,
+        "Variant": found.platform.variant,
+        "Size": sum(layer["size"] for layer in found.manifest["layers"]),
+        "Config": config["config"],
+        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
     }

@@ -10,13 +10,14 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import canonical, find, write_index
+from prun.engines.embedded.images import find, kept_by_name, write_index
 from prun.errors import FailedPrecondition, PrunError
+from prun.metadata import ImageRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prun.metadata import ContainerRow, ImageRow
+    from prun.metadata import ContainerRow
     from prun.state import Store
 
 
@@ -52,7 +53,7 @@ def remove(store: Store, words: str, *, force: bool = False) -> Removed:
     with store.removing_images():
         row = find(store, words)
         names = [each.name for each in store.metadata.images() if each.digest == row.digest]
-        by_id = row.name != canonical(words)
+        by_id = not kept_by_name(row, words)
         if by_id and len(names) > 1 and not force:
             raise FailedPrecondition(
                 f"image {words} has several names: {', '.join(names)}", hint="remove each, or all with --force"
@@ -82,6 +83,20 @@ def users(store: Store, row: ImageRow) -> list[ContainerRow]:
     digests = _manifest_digests(store, row)
     mounting = {mount.container_id for mount in store.metadata.all_mounts() if mount.digest in digests}
     return [each for each in store.metadata.containers() if each.digest in digests or each.id in mounting]
+
+
+def nameless(store: Store) -> list[ImageRow]:
+    """Return what containers still need of images that have no name any more, as rows that are not in the database."""
+    from prun.image.manifest import descriptor_of
+
+    known = {digest for row in store.metadata.images() for digest in _manifest_digests(store, row)}
+    rows = {}
+    for container in store.metadata.containers():
+        digest = container.digest
+        if digest and digest not in known and store.content.has(digest):
+            target = descriptor_of(store.content, digest)
+            rows[digest] = ImageRow(digest, digest, target["mediaType"], target["size"], container.created_at)
+    return list(rows.values())
 
 
 def collect_garbage(store: Store) -> dict[str, int]:

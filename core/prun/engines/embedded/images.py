@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import InvalidArgument, NotFound, PrunError
 from prun.image.reference import parse_reference
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from prun.image.document import Descriptor
+    from prun.image.document import ConfigDocument, Descriptor, Manifest
     from prun.types import Platform, RunRequest
 
 SCRATCH = "scratch"
@@ -170,6 +170,48 @@ def put(store: Store, rows: Iterable[ImageRow]) -> None:
     write_index(store)
 
 
+class Described(NamedTuple):
+    """One image of those that a name leads to: its manifest's digest, its documents, its platform, its created time."""
+
+    digest: str
+    manifest: Manifest
+    config: ConfigDocument
+    platform: Platform
+
+    @property
+    def created_at(self) -> float | None:
+        """Seconds since the epoch; None where the config does not say, or nonsense."""
+        from prun.when import point_ns
+
+        try:
+            return point_ns(self.config["created"]) / 1e9
+        except (KeyError, InvalidArgument):
+            return None
+
+
+def describe(store: Store, row: ImageRow, platform: Platform | None = None) -> Described:
+    """Open the image for ``platform``; None: for this machine, or the first that is here.
+
+    Raises:
+        NotFound: there is no such platform.
+        DataLoss: a document is damaged.
+    """
+    from prun.image.manifest import manifests, open_manifest, resolve
+    from prun.image.platform import host_platform, normalize
+
+    here = [each for each, _ in manifests(store.content, row.target) if store.content.has(each["digest"])]
+    chosen = here[:1]
+    if platform or len(here) != 1:
+        try:
+            image = resolve(store.content, row.target, platform or host_platform(), row.name)
+            chosen = [each for each in here if each["digest"] == image.digest]
+        except NotFound:
+            if platform or not here:
+                raise
+    found = open_manifest(store.content, chosen[0])
+    return Described(chosen[0]["digest"], found.manifest, found.config, normalize(found.platform))
+
+
 def tag(store: Store, words: str, name: str) -> ImageRow:
     """Give an image one more name, taken from another image if need be.
 
@@ -181,7 +223,7 @@ def tag(store: Store, words: str, name: str) -> ImageRow:
     if reference.digest:
         raise InvalidArgument(f"name {name!r} has a digest, which is given by the content", hint="NAME[:TAG]")
     with store.using_images():
-        row = find(store, words)._replace(name=str(reference), created_at=time.time())
+        row = find(store, words)._replace(name=str(reference))
         put(store, [row])
     return row
 
@@ -243,6 +285,11 @@ def _by_digest(store: Store, words: str) -> ImageRow | None:
     if len(found) > 1:
         raise InvalidArgument(f"{words!r} is the beginning of {len(found)} images' digests", hint="use more digits")
     return next(iter(found.values()), None)
+
+
+def kept_by_name(row: ImageRow, words: str) -> bool:
+    """Tell whether ``words``, by which the row was found, are its name and not its id or digest."""
+    return canonical(words) == row.name
 
 
 def canonical(words: str) -> str:

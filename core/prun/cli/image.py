@@ -1,0 +1,76 @@
+"""``image``: every command on images under one word, as docker and podman have it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from prun.cli.filters import filter_option
+from prun.cli.groups import AlsoHere
+from prun.cli.imagerows import chosen
+from prun.cli.images import opened
+from prun.cli.listing import RECORD_FORMAT
+from prun.cli.output import size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PRUNE_FILTERS = ("label", "label!", "until")
+
+
+_ALSO = ("history", "import", "load", "pull", "push", "save", "tag")
+
+
+@click.group(cls=AlsoHere, also={**{name: name for name in _ALSO}, "list": "images", "ls": "images", "rm": "rmi"})
+def image() -> None:
+    """Look after images."""
+
+
+@image.command()
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@RECORD_FORMAT
+@click.pass_obj
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], form: str) -> None:
+    """Show all that is known of images, as JSON."""
+    from prun.cli.inspect import show
+
+    show(settings, names, ("image",), form)
+
+
+@image.command()
+@click.argument("name", metavar="IMAGE")
+@click.pass_obj
+def exists(settings: Mapping[str, str], name: str) -> int:
+    """Exit with 0 where there is such an image, with 1 where there is none."""
+    from prun.engines.embedded.images import find
+    from prun.errors import NotFound
+
+    with opened(settings) as store:
+        try:
+            find(store, name)
+        except NotFound:
+            return 1
+    return 0
+
+
+@image.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="All that no container uses, not only <none>.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@filter_option(*_PRUNE_FILTERS, short="")
+@click.pass_obj
+def prune(settings: Mapping[str, str], everything: bool, force: bool, filters: tuple[str, ...]) -> None:
+    """Remove images that nothing uses."""
+    from prun.engines.embedded.garbage import drop, unused
+
+    if not force:
+        which = "all images without at least one container associated to them" if everything else "all dangling images"
+        click.confirm(f"WARNING! This will remove {which}.\nAre you sure you want to continue?", abort=True)
+    with opened(settings) as store:
+        words = filters if everything else ("dangling=true", *filters)
+        wanted = {each.row.name for each in chosen(store, words)}
+        with store.removing_images():
+            gone = drop(store, [row.name for row in unused(store) if row.name in wanted])
+    if lines := gone.lines():
+        print("\n".join(["Deleted Images:", *lines, ""]))
+    print(f"Total reclaimed space: {size(gone.size_bytes)}")
