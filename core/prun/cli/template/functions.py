@@ -24,6 +24,8 @@ def _json(value: object) -> str:
 def _index(value: object, *keys: object) -> object:
     for key in keys:
         if isinstance(value, Mapping):
+            if not isinstance(key, str):
+                raise BadUse(f"{_kind(key)} is no key")
             value = value.get(key, "" if isinstance(value, Pairs) else MISSING)
         elif isinstance(value, Sequence) and not isinstance(value, str):
             at = _number(key)
