@@ -15,12 +15,13 @@ from prun.errors import InvalidArgument
 from prun.types import NOTHING, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypedDict, Unpack
 
     from prun.config import Settings
     from prun.engines.embedded.pulling import Access
     from prun.image.registry.progress import Listener
+    from prun.logs import Entry
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
@@ -285,6 +286,23 @@ class Runner:
         from prun import pipeline
 
         pipeline.create(request, self.hooks)
+
+    def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[Entry]:
+        """Return what a container has written, the last ``tail`` lines of it; ``follow``: until it has ended.
+
+        Raises:
+            NotFound: there is no such container.
+            FailedPrecondition: it has no log.
+        """
+        from prun import logs, state
+
+        with state.Store(self.root, self.state) as store:
+            row = store.find(container)
+            if follow:
+                yield from (item[1] for item in logs.follow(store, [logs.Follower(store, row, tail)]) if item)
+                return
+            with logs.LogFile(logs.log_path(store, row), tail) as file:
+                yield from file.read(last=True)
 
     def plan(self, request: RunRequest) -> Spec:
         """Return the finished OCI spec of a request."""

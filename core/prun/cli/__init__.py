@@ -20,10 +20,9 @@ RUN_LIKE = ("create", "run", "spec")
 # What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
 STORE_COMMANDS = frozenset(
     (
-        *("attach", "container", "cp", "diff", "export", "history", "image", "images"),
-        *("import", "inspect", "kill", "load", "pause", "port", "ps", "pull"),
-        *("push", "rename", "restart", "rm", "rmi", "save", "secret", "start"),
-        *("stop", "system", "tag", "unpause", "volume", "wait"),
+        *("attach", "container", "cp", "diff", "events", "export", "history", "image", "images", "import", "inspect"),
+        *("kill", "load", "logs", "pause", "port", "ps", "pull", "push", "rename", "restart", "rm", "rmi", "save"),
+        *("secret", "start", "stats", "stop", "system", "tag", "unpause", "update", "volume", "wait"),
     )
 )
 

@@ -108,6 +108,7 @@ COMMANDS = {
     "inspect": ("inspect", "Show all that is known of containers, images and volumes, as JSON."),
     "kill": ("lifecycle", "Send a signal to containers."),
     "load": ("archives", "Load images from an archive or a layout."),
+    "logs": ("logs", "Show what containers have written."),
     "pause": ("lifecycle", "Stop every process of containers where it stands."),
     "plugins": ("system", "List runtimes, engines and plugins."),
     "port": ("container", "List the ports of a container that are published on this machine."),
