@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         if not any(lie(self) for lie in list(self.stub.lies)):
             self._serve()
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  http.server looks for these names
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_CONNECT = do_GET  # noqa: N815  http.server looks for these names
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> bool:
         self.send_response(status)

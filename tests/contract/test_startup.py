@@ -22,9 +22,11 @@ HEAVY = {
     "importlib.metadata",
     "logging",
     "prun_protos",
+    "prun.image.registry",
     "rich",
     "tarfile",
     "urllib",
+    "urllib3",
 }
 RUN_PATH = HEAVY | {"click", "ctypes", "dataclasses", "hashlib", "pathlib", "shutil", "subprocess", "tempfile"}
 NO_PLUGINS = {"pluggy", "prun.discovery", "prun.pipeline", "prun.plugins", "sqlite3"}

@@ -76,7 +76,7 @@ RUN = (
     Option("platform", "value", "One of several platforms (DOCKER_DEFAULT_PLATFORM).", metavar="OS/ARCH[/VARIANT]"),
     Option("preserve-fds", "value", "Pass on this many descriptors, from 3 on.", metavar="NUMBER"),
     Option("privileged", "flag", "Give the container nearly everything the host's root has."),
-    Option("pull", "value", "missing (default), never or always.", metavar="POLICY"),
+    Option("pull", "value", "When to fetch the image: missing (default), always, never, newer.", metavar="POLICY"),
     Option("quiet", "flag", "Say nothing of what is done for the image.", "q"),
     Option("read-only", "flag", "Make the root file system read-only.", aliases=("readonly",)),
     Option("restart", "value", "no (default), on-failure[:N], always or unless-stopped.", metavar="POLICY"),

@@ -124,7 +124,7 @@ def _in_file(config: Mapping[str, Any], name: str, path: str) -> Login | None:
     part = name  # the longest name that fits: a repository may have a login of its own (containers-auth.json(5))
     while part:
         for key in _HUB_HOSTS if part in _HUB_HOSTS else (part,):
-            if (entry := entries.get(key)) and (found := _login(entry, f"auth file {path}: {key}")):
+            if key in entries and (found := _login(entries[key], f"auth file {path}: {key}")):
                 return found
         part = part.rpartition("/")[0]
     return None

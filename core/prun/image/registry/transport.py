@@ -227,7 +227,10 @@ class Transport:
         Raises:
             PermissionDenied: we do not go there.
         """
-        target = urljoin(url, location)
+        try:
+            target = urljoin(url, location)
+        except ValueError as error:
+            raise PermissionDenied(f"{shown(url)} redirects to what is no URL") from error
         before, after = origin_of(url), origin_of(target)
         if before == after:
             return target
