@@ -135,8 +135,14 @@ def test_what_a_name_can_be_of(prun: Prun) -> None:
 def test_the_labels_of_the_image_are_the_containers_too(attack: Attack) -> None:
     image = attack.image([file("x")], {"Labels": {"of.image": "1", "both": "image"}, "Cmd": ["true"]})
     prun = attack.prun
+    assert prun("load", "--tag", "example.com/a/labelled:1", image).returncode == 0
+    template = '{{index .Config.Labels "of.image"}}|{{index .Config.Labels "no"}}|{{.Config.Entrypoint}}|{{.RepoTags}}'
+    assert prun("inspect", "-f", template, "example.com/a/labelled:1").stdout == "1||<nil>|[example.com/a/labelled:1]\n"
+    digests = prun("inspect", "-f", "{{index .RepoDigests 0}} {{.Id}}", "example.com/a/labelled:1").stdout.split()
+    assert digests[0] == f"example.com/a/labelled@{digests[1]}"
     assert prun("create", "--name", "labelled", "-l", "both=mine", image).returncode == 0
     assert inspected(prun, "labelled")["Config"]["Labels"] == {"of.image": "1", "both": "mine"}
     assert prun("ps", "-aq", "--filter", "label=of.image=1").stdout != ""
     assert prun("ps", "-aq", "--filter", "label=both=image").stdout == ""
     assert prun("rm", "labelled").returncode == 0
+    assert prun("rmi", "example.com/a/labelled:1").returncode == 0

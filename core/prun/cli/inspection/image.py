@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prun.cli.output import timestamp
+from prun.cli.template.values import Pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prun.metadata import ImageRow
     from prun.state import Store
 
@@ -36,6 +39,13 @@ def inspect_image(store: Store, row: ImageRow) -> dict[str, Any]:
         "Architecture": found.platform.architecture,
         "Variant": found.platform.variant,
         "Size": sum(layer["size"] for layer in found.manifest["layers"]),
-        "Config": config["config"],
+        "Config": {**_NO_CONFIG, **config["config"], "Labels": Pairs(config["config"].get("Labels") or {})},
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
     }
+
+
+# What an image need not say, and a template may ask for.
+_NO_CONFIG: Mapping[str, Any] = {
+    "User": "", "ExposedPorts": None, "Env": None, "Cmd": None, "Volumes": None, "WorkingDir": "", "Entrypoint": None,
+    "StopSignal": "",
+}  # fmt: skip
