@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict, Unpack
 
     from prun.config import Settings
+    from prun.containers import Containers
     from prun.engines.embedded.pulling import Access
     from prun.image.registry.progress import Listener
     from prun.logs import Entry
@@ -76,6 +77,13 @@ if TYPE_CHECKING:
         gidmap: Sequence[str]
         gpus: str
         group_add: Sequence[str]
+        health_cmd: str
+        health_interval: str
+        health_on_failure: str
+        health_retries: int
+        health_start_interval: str
+        health_start_period: str
+        health_timeout: str
         init: bool
         ipc: str
         log_driver: str
@@ -85,6 +93,7 @@ if TYPE_CHECKING:
         memory_swap: int | str
         memory_swappiness: int
         mount: Sequence[str]
+        no_healthcheck: bool
         oom_kill_disable: bool
         oom_score_adj: int
         pid: str
@@ -203,6 +212,13 @@ class Runner:
                 warn=self._warn,
             )
         return self._hooks
+
+    @property
+    def containers(self) -> Containers:
+        """The containers that are there."""
+        from prun.containers import Containers
+
+        return Containers(self)
 
     def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
         """Run a container to its end, with its output captured; it is removed unless ``remove=False``.

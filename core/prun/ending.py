@@ -16,7 +16,7 @@ from prun.record import Record, own_lease
 from prun.types import Container
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from prun.live import LiveTask
     from prun.metadata import ContainerRow
@@ -75,10 +75,10 @@ def take(store: Store, container_id: str) -> ContainerRow | None:
     return None
 
 
-def finish_ended(container: Record) -> None:
+def finish_ended(container: Record, exit_command: Sequence[str]) -> None:
     """Do what the monitor leaves to us: finish a container whose process has ended, if nobody else has by now.
 
-    When this returns, the monitor is gone too.
+    One with a restart policy is left to ``exit_command``.  When this returns, the monitor is gone too.
     """
     store = container.store
     row = store.metadata.container(container.row.id)
@@ -88,9 +88,20 @@ def finish_ended(container: Record) -> None:
     if task.exited() is None:
         return
     monitor = task.monitor_pid
-    if (row := take(store, row.id)) is not None:
+    if row.restart:
+        _call(exit_command)
+    elif (row := take(store, row.id)) is not None:
         finish(store, row)
     wait_for_end(monitor, RELEASE_S)
+
+
+def _call(command: Sequence[str]) -> None:
+    """Start a command that nobody waits for."""
+    import subprocess
+
+    null = subprocess.DEVNULL
+    words = ["/bin/sh", "-c", '"$@" &', "sh", *command]
+    subprocess.run(words, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=False)
 
 
 def wait_for_end(pid: int | None, timeout_s: float) -> None:

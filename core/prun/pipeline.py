@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from prun.builtin.defaults import process_args
 from prun.ending import finish_ended
@@ -23,8 +23,9 @@ from prun.state import Store, may_mount
 from prun.types import LIVE_FIELDS, RUNTIME_FIELDS, Event, ExitStatus, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from prun.live import LiveTask
     from prun.plugins import Hooks
     from prun.record import Record
     from prun.signals import ForwardedSignals
@@ -60,8 +61,11 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
         recover(store)
         container = stack.enter_context(store.container(request))
         request, image, rootfs, spec = _prepare(request, info, hooks, store, container, stack)
-        if request.monitored and not request.restart:
-            stack.enter_context(attended(container))
+        if info.outlives and (request.health or image.config.get("Healthcheck") or container.row.health):
+            container.set(health=health_of(request, image))
+        attention = stack.enter_context(ExitStack())
+        if request.monitored:
+            attention.enter_context(attended(container, request.exit_command))
 
         with hooks.at("console"):
             console = stack.enter_context(hooks.open_console(request, spec))
@@ -78,10 +82,17 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
         with console.attach(task), ended_on_failure(task, container):
             with hooks.at("start"):
                 task.start()
-            container.started(task.pid, process_args(request, image), getattr(task, "monitor_pid", None))
+            monitor = cast("LiveTask", task).monitor_pid if request.monitored else None
+            container.started(task.pid, process_args(request, image), monitor, leave=request.monitored)
             if container.left:
                 rootfs.leave()
+            if container.row.health:
+                from prun.clock import watch
+
+                watch(store, container.row, own_command(request.root, request.state))
             hooks.event(Event(request.id, "started", task.pid))
+            if request.restart:
+                attention.close()  # what is to be done at the end, the monitor's command does each time
             with hooks.at("wait"):
                 if not console.follow():
                     return Outcome(ExitStatus(0), *console.output(), left=True)
@@ -90,7 +101,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
             container.exited(status)
         hooks.event(Event(request.id, "exited", status.code))
         if container.left and not request.restart:
-            finish_ended(container)
+            finish_ended(container, request.exit_command)
             hooks.event(Event(request.id, "deleted"))
         return Outcome(status, *console.output(), timed_out)
 
@@ -129,6 +140,13 @@ def settled(request: RunRequest, hooks: Hooks) -> tuple[RunRequest, RuntimeInfo]
             exit_command=(*own_command(request.root, request.state), "container", "cleanup", request.id),
         )
     return request._replace(two_step=two_step, view_only=not info.executes, monitored=monitored), info
+
+
+def health_of(request: RunRequest, image: Image) -> str:
+    """Return what is kept of a container's health when it starts, empty where nothing checks it."""
+    from prun.health import initial
+
+    return initial(request.health, image)
 
 
 def own_command(root: str, state: str) -> tuple[str, ...]:
@@ -249,8 +267,11 @@ def ended_on_failure(task: Task, container: Record) -> Iterator[None]:
 
 
 @contextmanager
-def attended(container: Record) -> Iterator[None]:
-    """Say to the monitor that this prun cleans up when the container has ended; what ended meanwhile, it does."""
+def attended(container: Record, exit_command: Sequence[str]) -> Iterator[None]:
+    """Say to the monitor that this prun cleans up when the container has ended; of what ended meanwhile, it does.
+
+    One that is to be started again is left to ``exit_command``, as if the monitor had called it.
+    """
     import fcntl
 
     fd = os.open(os.path.join(container.bundle, "client"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -260,7 +281,7 @@ def attended(container: Record) -> Iterator[None]:
     finally:
         os.close(fd)
         if container.left:
-            finish_ended(container)
+            finish_ended(container, exit_command)
 
 
 def is_attended(bundle: str) -> bool:

@@ -55,8 +55,10 @@ class Record:
 
             write_pid_file(self._pid_file, task)
 
-    def started(self, pid: int | None, command: Sequence[str], monitor_pid: int | None = None) -> None:
-        """The process runs; ``monitor_pid``: from now on the container is that process's to look after."""
+    def started(
+        self, pid: int | None, command: Sequence[str], monitor_pid: int | None = None, *, leave: bool = False
+    ) -> None:
+        """The process runs; ``leave``: the container is its monitor's to look after, ours if that has ended already."""
         with self.store.metadata.transaction():
             self._set(
                 status="running", pid=pid, start_time=(pid and start_time(pid)) or 0, command=command,
@@ -65,7 +67,7 @@ class Record:
             self._tell("start")
             if monitor_pid is not None:
                 self.store.metadata.take_lease(own_lease(self.row.id), lease_of(self.row.id, monitor_pid))
-                self.left = True
+            self.left = leave
 
     def exited(self, status: ExitStatus | None, *, error: str = "", oom_killed: bool = False) -> None:
         """The process has ended, nobody knows how where ``status`` is None."""
@@ -97,7 +99,11 @@ class Record:
             self.remove(volumes=True)
 
     def take_down(self) -> None:
-        """Remove the bundle, and let go of what was mounted for this run of the container only."""
+        """Remove the bundle, and let go of what was there for this run of the container only."""
+        if self.row.health:
+            from prun.clock import unwatch
+
+            unwatch(self.store.metadata.container(self.row.id) or self.row)
         remove_bundle(self.bundle)
         self._release_mounts()
 

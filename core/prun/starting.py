@@ -57,7 +57,9 @@ def wait(store: Store, row: ContainerRow) -> int:
             now = store.metadata.container(row.id)
             break
         time.sleep(0.005)
-    if now is not None:
+    while now is not None and now.status == "stopped" and _is_held(store, row.id):
+        time.sleep(0.005)  # it is being taken down: what is done with it next must not be in the way
+    if now is not None and store.metadata.container(row.id) is not None:
         return now.exit_code or 0
     event = store.metadata.last_event(row.id, "die")
     return int(event.attributes.get("exitCode", UNKNOWN_CODE)) if event else UNKNOWN_CODE

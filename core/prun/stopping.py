@@ -43,8 +43,10 @@ def stop(store: Store, row: ContainerRow, timeout_s: float | None = None, signal
     settle(store, row)
 
 
-def kill(store: Store, row: ContainerRow, signal: int) -> None:
+def kill(store: Store, row: ContainerRow, signal: int, *, by_user: bool = True) -> None:
     """Send a signal to the process of a container; after SIGKILL it has ended.
+
+    One that a user has killed is not started again by its restart policy.
 
     Raises:
         FailedPrecondition: it does not run.
@@ -54,7 +56,7 @@ def kill(store: Store, row: ContainerRow, signal: int) -> None:
         return
     if row.status not in ("running", "paused"):
         raise FailedPrecondition(f"container {row.name} is not running")
-    if signal == SIGKILL:
+    if signal == SIGKILL and by_user:
         store.metadata.update_container(row.id, stop_asked=True)
     task = find_task(store, row)
     task.kill(signal)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prun.image.document import ImageConfig
     from prun.image.registry.progress import Listener
     from prun.request.files import SecretRequest
+    from prun.request.health import HealthRequest
     from prun.request.mounts import MountRequest
     from prun.request.resources import Resources
     from prun.request.supervision import LogRequest
@@ -185,6 +186,9 @@ class RunRequest(NamedTuple):
     stop_timeout_s: float | None = None
     log: "LogRequest | None" = None
 
+    # prun.request.health
+    health: "HealthRequest | None" = None
+
 
 # Fields that only a runtime can honour.
 RUNTIME_FIELDS = frozenset(
@@ -196,7 +200,7 @@ RUNTIME_FIELDS = frozenset(
 )
 
 # Those that need tasks which outlive prun (``RuntimeInfo.outlives``).
-LIVE_FIELDS = ("detach", "restart", "log")
+LIVE_FIELDS = ("detach", "restart", "log", "health")
 
 
 class RuntimeInfo(NamedTuple):

@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 RUN_LIKE = ("create", "run", "spec")
-# What works on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
-STORE_COMMANDS = frozenset(
-    (
-        *("attach", "container", "cp", "diff", "events", "export", "history", "image", "images", "import", "inspect"),
-        *("kill", "load", "logs", "pause", "port", "ps", "pull", "push", "rename", "restart", "rm", "rmi", "save"),
-        *("secret", "start", "stats", "stop", "system", "tag", "unpause", "update", "volume", "wait"),
-    )
-)
+# All others work on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
+WITHOUT_STORE = frozenset(("completion", "doctor", "login", "logout", "plugins", "unshare", "version"))
 
 
 def main() -> NoReturn:
@@ -94,7 +88,7 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         from prun.cli import run
 
         return {"create": run.create, "run": run.run, "spec": run.spec}[name](rest, settings)
-    if name in STORE_COMMANDS and own_root_is_wanted(settings) and "--help" not in rest:
+    if name not in WITHOUT_STORE and own_root_is_wanted(settings) and "--help" not in rest:
         _enter_user_namespace(settings)
     return _click(parsed.rest, settings)
 

@@ -103,6 +103,7 @@ COMMANDS = {
     "export": ("files", "Write a container's files as a tar."),
     "history": ("images", "Show how an image came to be, the last step first."),
     "image": ("image", "Look after images."),
+    "healthcheck": ("health", "Check whether what runs in containers is well."),
     "images": ("images", "List images."),
     "import": ("archives", "Import a root file system from a tar as an image."),
     "inspect": ("inspect", "Show all that is known of containers, images and volumes, as JSON."),

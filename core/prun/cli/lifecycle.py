@@ -282,6 +282,11 @@ def each(
     return code
 
 
+def start_again(settings: Mapping[str, str], store: Store, container_id: str) -> None:
+    """Start a container that has just been stopped, for whoever has stopped it."""
+    _start(settings, store, store.find(container_id))
+
+
 def _start(settings: Mapping[str, str], store: Store, row: ContainerRow, *, again: bool = False) -> None:
     """Start a container and leave it alone; one that runs is no error (docker)."""
     from prun.starting import stored_request

@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prun.errors import InvalidArgument
 from prun.image.digest import parse_digest
-from prun.image.fields import as_object, as_string, as_string_map, as_strings, load_object
+from prun.image.fields import as_object, as_size, as_string, as_string_map, as_strings, load_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prun.image.document import ConfigDocument
+
+
+def as_healthcheck(value: object, what: str) -> dict[str, Any]:
+    """Return docker's ``Healthcheck`` if ``value`` is one: a command, durations in nanoseconds, a number of retries.
+
+    https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+    """
+    check = as_object(value, what)
+    as_strings(check.get("Test", []), f"{what}'s Test")
+    for key in ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
+        as_size(check.get(key, 0), f"{what}'s {key}")
+    return check
+
 
 _CONFIG_FIELDS: dict[str, Callable[[object, str], object]] = {
     "User": as_string,
@@ -27,6 +40,7 @@ _CONFIG_FIELDS: dict[str, Callable[[object, str], object]] = {
     "StopSignal": as_string,
     "Volumes": as_object,
     "ExposedPorts": as_object,
+    "Healthcheck": as_healthcheck,
 }
 
 

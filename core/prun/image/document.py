@@ -59,6 +59,7 @@ class ImageConfig(TypedDict, total=False):
     Labels: dict[str, str]
     StopSignal: str
     ArgsEscaped: bool
+    Healthcheck: dict[str, Any]
 
 
 class RootfsObject(TypedDict, total=False):

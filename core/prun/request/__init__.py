@@ -36,6 +36,10 @@ TOPICS = {
         *("attach", "cidfile", "detach_keys", "init", "pidfile", "preserve_fds", "pull", "quiet", "sig_proxy"),
         *("stop_signal", "timeout"),
     ),
+    "health": (
+        *("health_cmd", "health_interval", "health_on_failure", "health_retries", "health_start_interval"),
+        *("health_start_period", "health_timeout", "no_healthcheck"),
+    ),
     "supervision": ("detach", "log_driver", "log_opt", "restart", "stop_timeout"),
 }
 OPTIONS = frozenset(name for names in TOPICS.values() for name in names)

@@ -65,8 +65,10 @@ def _value(value: Any) -> Any:
 
 def _class(name: str) -> Any:
     from prun.request.files import SecretRequest
+    from prun.request.health import HealthRequest
     from prun.request.mounts import MountRequest
     from prun.request.resources import Resources
     from prun.request.supervision import LogRequest
 
-    return {each.__name__: each for each in (LogRequest, Mount, MountRequest, Platform, Resources, SecretRequest)}[name]
+    ours = (HealthRequest, LogRequest, Mount, MountRequest, Platform, Resources, SecretRequest)
+    return {each.__name__: each for each in ours}[name]
