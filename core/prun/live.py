@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from prun.types import ExitStatus, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -85,6 +86,10 @@ class LiveTask(Task, Protocol):
         Raises:
             FailedPrecondition: they belong to the prun that runs it, or its monitor is gone.
         """
+        ...
+
+    def probe(self, words: "Sequence[str]", timeout_s: float) -> tuple[int | None, bytes]:
+        """Run a command as the container's process runs; its exit code, None when the time is up, and its output."""
         ...
 
     def pause(self) -> None:

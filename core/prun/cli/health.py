@@ -24,7 +24,7 @@ def healthcheck() -> None:
 def run(settings: Mapping[str, str], name: str, periodic: bool) -> int:
     """Run a container's health check; 0: it is well, 1: it is not."""
     from prun.cli.lifecycle import start_again
-    from prun.exec import probe
+    from prun.ending import live_task
     from prun.health import act_on_failure, check, next_check_s
 
     with opened(settings) as store:
@@ -33,7 +33,7 @@ def run(settings: Mapping[str, str], name: str, periodic: bool) -> int:
             print(f"{next_check_s(store, name):g}")
             return 0 if row else 1
         assert row is not None
-        health = check(store, row, lambda words, timeout_s: probe(store, row, words, timeout_s))
+        health = check(store, row, live_task(store, row).probe)
         act_on_failure(store, row, health, lambda: start_again(settings, store, row.id))
         failed = bool(health["Log"][-1]["ExitCode"])
         if not periodic:

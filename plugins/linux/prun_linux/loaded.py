@@ -22,6 +22,8 @@ from prun_linux.oci import BINARIES, OciRuntime, open_runtime
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prun.live import Attachment
     from prun.types import RunRequest
     from prun_linux.task import Launch
@@ -103,6 +105,13 @@ class LoadedTask:
 
     def resume(self) -> None:
         self._tell("resume")
+
+    def probe(self, words: Sequence[str], timeout_s: float) -> tuple[int | None, bytes]:
+        from prun_linux.probe import probe
+
+        if self._runtime is None:
+            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
+        return probe(self._runtime, self._container, words, timeout_s)
 
     def delete(self) -> None:
         """Kill the container, and a runtime process in whose foreground it runs; remove its state and its cgroups."""
