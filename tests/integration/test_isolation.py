@@ -180,6 +180,8 @@ def test_proc_has_the_options_that_are_asked_for(run: Run) -> None:
         (["--security-opt", "label=type:x"], "SELinux is not enabled"),
         (["--cap-add", "chown", "--cap-drop", "CAP_CHOWN"], "cannot be added and dropped"),
         (["--device", "/etc/passwd"], "is no device"),
+        (["--device", "/dev/full:/etc/passwd", "--userns", "host"], "the image has a file there"),
+        (["--security-opt", "mask=/dev"], "no OCI runtime starts anything without /dev"),
         (["--device", "/dev/no-such"], "No such file"),
         (["--gpus", "all"], "nvidia-ctk cdi generate"),
         (["--group-add", "nosuchgroup"], "nosuchgroup"),

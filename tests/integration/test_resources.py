@@ -232,6 +232,7 @@ def test_kernel_parameters_are_the_containers_own(run: Run) -> None:
         (("--sysctl", "kernel.shm_rmid_forced=1+kernel.core_pattern=|/x"), "--sysctl 'kernel.shm_rmid_forced': "),
         (("--sysctl", "net.core.somaxconn=5", "--network", "host"), "it would change the host's"),
         (("--sysctl", "kernel.sem=5", "--ipc", "host"), "it would change the host's"),
+        (("--sysctl", "kernel.sem=5", "--security-opt", "proc-opts=subset=pid"), "with --security-opt proc-opts"),
         (("--sysctl", "net.core.somaxconn=many"), "the kernel refuses it: Invalid argument"),
         (("--cpuset-cpus", "4095"), "--cpuset-cpus 4095: there is no CPU 4095"),
         (("--cpus", "4096"), "--cpus 4096 is more than this machine has"),

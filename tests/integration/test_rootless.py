@@ -286,6 +286,15 @@ def test_what_needs_root_is_refused_by_name(user: SecondUser, options: Sequence[
     assert f"user {user.uid} may " in done.stderr
 
 
+def test_kernel_parameters_are_the_container_s_where_the_kernel_lets_it(user: SecondUser) -> None:
+    words = ["--sysctl", "net.core.somaxconn=77", "busybox", "cat", "/proc/sys/net/core/somaxconn"]
+    done = user.prun("run", "--rm", *words)
+    assert (done.returncode, done.stdout) == (0, "77\n"), done.stderr
+    done = user.prun("run", "--rm", "--sysctl", "kernel.domainname=x", "busybox", "true")
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
+    assert "kernel.domainname: it cannot be set in a user namespace" in done.stderr
+
+
 # User namespaces within
 
 

@@ -111,7 +111,7 @@ def has_limits(request: RunRequest) -> bool:
 
 def may_have_user_namespace(request: RunRequest) -> bool:
     """Tell whether ``prun_linux.userns`` has to look: it knows whether it has anything to do."""
-    asked = request.uid_map or request.gid_map or "user" in request.namespaces
+    asked = request.uid_map or request.gid_map or request.namespaces.get("user", "host") != "host"
     return bool(asked) or "PRUN_ROOTLESS" in os.environ
 
 

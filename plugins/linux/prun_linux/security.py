@@ -40,7 +40,7 @@ _PROC_OPTION = (
     "hidepid=([0124]|off|noaccess|invisible|ptraceable)|gid=[0-9]{1,9}|subset=pid"
     "|r[ow]|nosuid|nodev|noexec|relatime|noatime"
 )
-_NEVER_MASKED = ("", "/proc", "/proc/self", "/proc/thread-self")
+_NEVER_MASKED = ("", "/dev", "/proc", "/proc/self", "/proc/thread-self")
 _KNOWN = "no-new-privileges, seccomp=, apparmor=, mask=, unmask=, systempaths=unconfined, proc-opts=, label=disable"
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument
+from prun.rootless import is_rootless
 from prun.spec.resources import require_sysctl, sysctl_namespace
 from prun.types import Problem
 
@@ -29,6 +30,7 @@ def problems(spec: Spec) -> Iterator[Problem]:
         entry["type"] for entry in linux.get("namespaces", []) if not _is_hosts(entry["type"], entry.get("path", ""))
     }
     usable = {}
+    in_proc = not any("subset=pid" in mount.get("options", []) for mount in spec.get("mounts", []))
     for key, value in linux.get("sysctl", {}).items():
         try:
             require_sysctl(key, value)
@@ -36,11 +38,18 @@ def problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"/linux/sysctl/{key}", str(error), error.hint)
             continue
         kind = sysctl_namespace(key)
-        if kind in own:
-            usable[key] = value
-        else:
+        if kind not in own:
             reason = f"it would change the host's, because of {_KINDS[kind][2]} host"
-            yield Problem(f"/linux/sysctl/{key}", f"--sysctl {key}: {reason}", "leave one of them out")
+        elif not in_proc:
+            reason = "it cannot be set with --security-opt proc-opts=subset=pid"
+        elif kind == "uts" and (
+            "user" in own or is_rootless()
+        ):  # its file belongs to the machine's root, whoever has the namespace
+            reason = "it cannot be set in a user namespace"
+        else:
+            usable[key] = value
+            continue
+        yield Problem(f"/linux/sysctl/{key}", f"--sysctl {key}: {reason}", "leave one of them out")
     for key, words in refused(usable).items():
         yield Problem(f"/linux/sysctl/{key}", f"--sysctl {key}={usable[key]}: the kernel refuses it: {words}")
 

@@ -348,6 +348,19 @@ def test_a_parameter_of_the_hosts_namespace_is_refused() -> None:
     assert "because of --uts host" in found[0]
 
 
+def test_a_parameter_whose_file_the_container_cannot_write_is_refused() -> None:
+    """The OCI runtimes write it from within: runc 1.1.5 and crun 1.8.1 fail, after everything else is done."""
+    own = [{"type": "uts"}, {"type": "ipc"}, {"type": "user"}]
+    found = sysctl_problems({"kernel.domainname": "x", "kernel.shm_rmid_forced": "1"}, own)
+    assert len(found) == 1
+    assert "kernel.domainname: it cannot be set in a user namespace" in found[0]
+    spec: Any = {
+        "linux": {"sysctl": {"kernel.shm_rmid_forced": "1"}, "namespaces": own},
+        "mounts": [{"destination": "/proc", "type": "proc", "options": ["nosuid", "subset=pid"]}],
+    }
+    assert "proc-opts=subset=pid" in str(next(sysctls.problems(spec)))
+
+
 def test_a_parameter_that_a_plugin_smuggles_in_is_refused() -> None:
     every = [{"type": kind} for kind in ("network", "ipc", "uts")]
     assert "is the whole machine's" in sysctl_problems({"kernel.core_pattern": "|/x"}, every)[0]
