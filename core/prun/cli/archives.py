@@ -60,20 +60,21 @@ def save(settings: Mapping[str, str], names: tuple[str, ...], output: str, form:
 
     The archive of the default format is an OCI layout that docker, podman, ctr and skopeo load; digests stay the same.
     """
-    from prun.engines.embedded.images import find, kept_by_name
+    from prun.engines.embedded.images import find, kept_by_name, tell
     from prun.engines.embedded.saving import Saved, save
     from prun.image.platform import parse_platform
 
     wanted = parse_platform(platform) if platform else None
     with opened(settings) as store, store.using_images():
         images: dict[str, Saved] = {}
-        for name in names:
-            row = find(store, name)
+        rows = [find(store, name) for name in names]
+        for name, row in zip(names, rows, strict=True):
             saved = images.get(row.digest, Saved((), row.target))
             more = (row.name,) if kept_by_name(row, name) else ()
             images[row.digest] = saved._replace(names=tuple(dict.fromkeys((*saved.names, *more))))
         with _sink(output) as out:
             save(list(images.values()), store.content, out, form, wanted)
+        tell(store, "save", *rows)
 
 
 @click.command(name="import")

@@ -100,6 +100,7 @@ COMMANDS = {
     "create": ("", "Make a container without starting it."),
     "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
+    "events": ("events", "Show what happens to containers, images and volumes."),
     "export": ("files", "Write a container's files as a tar."),
     "history": ("images", "Show how an image came to be, the last step first."),
     "image": ("image", "Look after images."),

@@ -288,6 +288,11 @@ class Metadata:
         sql = "SELECT id, time, type, action, actor, attributes FROM events WHERE id > ? ORDER BY id"
         return [event_row(row) for row in self._all(sql, after)]
 
+    def last_event_number(self) -> int:
+        """Return the number of the newest event, 0 where there is none."""
+        row = self._one("SELECT max(id) FROM events")
+        return int(row[0] or 0) if row else 0
+
     def last_event(self, actor: str, action: str) -> EventRow | None:
         """Return the last event of this kind that happened to a container, also to one that is gone."""
         sql = (

@@ -122,6 +122,11 @@ class EventRow(NamedTuple):
     actor: str
     attributes: Mapping[str, str] = NOTHING
 
+    @property
+    def time_ns(self) -> int:
+        """The time in nanoseconds since 1970, as exact as it was kept."""
+        return int(self.time * 10**9)
+
 
 def column(value: object) -> object:
     """Return a value as the database holds it: sequences and mappings as JSON."""

@@ -132,6 +132,7 @@ class Volumes:
                 if os.path.isdir(os.path.join(self.path, name)):
                     os.rename(os.path.join(self.path, name), os.path.join(leaving, "volume"))
                 self._metadata.drop_volume(name)
+                self._metadata.add_event("volume", "destroy", name, {"driver": "local"})
             os.unlink(os.path.join(self.path, ".locks", name))
 
     def remove_unused(self, name: str) -> bool:
@@ -177,6 +178,7 @@ class Volumes:
         if row is None:
             row = wanted._replace(created_at=wanted.created_at or time.time())
             self._metadata.add_volume(row)
+            self._metadata.add_event("volume", "create", row.name, {"driver": row.driver})
         elif wanted.options and dict(wanted.options) != dict(row.options):
             raise AlreadyExists(
                 f"volume {row.name} exists with other options", hint="remove it first, or choose another name"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import find, kept_by_name, write_index
+from prun.engines.embedded.images import find, kept_by_name, tell, write_index
 from prun.errors import FailedPrecondition, PrunError
 from prun.metadata import ImageRow
 
@@ -66,8 +66,12 @@ def remove(store: Store, words: str, *, force: bool = False) -> Removed:
 
 def drop(store: Store, names: list[str]) -> Removed:
     """Forget these names and collect the garbage; the caller holds ``removing_images``."""
-    for name in names:
-        store.metadata.drop_image(name)
+    rows = [row for name in names if (row := store.metadata.image(name))]
+    for row in rows:
+        store.metadata.drop_image(row.name)
+    tell(store, "untag", *rows)
+    known = {row.digest for row in store.metadata.images()}
+    tell(store, "delete", *{row.digest: row for row in rows if row.digest not in known}.values())
     write_index(store)
     gone = collect_garbage(store)
     return Removed(tuple(names), tuple(gone), sum(gone.values()))

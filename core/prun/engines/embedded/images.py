@@ -155,7 +155,14 @@ def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO 
             for each in ((name,) if name else image.names or (image.target["digest"],))
         ]
         put(store, rows)
+    tell(store, "load", *rows)
     return rows
+
+
+def tell(store: Store, action: str, *rows: ImageRow) -> None:
+    """Record what happened to images."""
+    for row in rows:
+        store.metadata.add_event("image", action, row.digest, {"name": row.name})
 
 
 def row_of(name: str, target: Descriptor) -> ImageRow:
@@ -225,6 +232,7 @@ def tag(store: Store, words: str, name: str) -> ImageRow:
     with store.using_images():
         row = find(store, words)._replace(name=str(reference))
         put(store, [row])
+    tell(store, "tag", row)
     return row
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 
 from prun.engines.embedded.garbage import collected_on_failure
-from prun.engines.embedded.images import put, row_of
+from prun.engines.embedded.images import put, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from prun.image.changes import with_changes
 from prun.image.media_type import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
@@ -71,6 +71,7 @@ def import_image(store: Store, source: str, wanted: Import, stdin: BinaryIO | No
             ingest.commit([layer.digest, target.config["digest"], target.manifest["digest"]])
             row = row_of(name or target.manifest["digest"], target.manifest)
             put(store, [row])
+    tell(store, "import", row)
     return row
 
 

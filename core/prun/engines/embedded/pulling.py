@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import put, row_of
+from prun.engines.embedded.images import put, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from prun.image.partial import KEPT_S, forget_partials
 from prun.image.platform import host_platform
@@ -91,6 +91,7 @@ def pull_image(
         if before is not None and before.digest == row.digest:
             row = row._replace(created_at=before.created_at)
         put(store, [row])
+    tell(store, "pull", row)
     is_new = before is None or before.digest != row.digest
     report("done", row.digest, detail=f"{'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
     return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import find
+from prun.engines.embedded.images import find, tell
 from prun.engines.embedded.pulling import ACCESS, Access, open_registry
 from prun.errors import FailedPrecondition, InvalidArgument, PrunError
 from prun.image.manifest import blobs, manifests, parse_index, read_document, resolve
@@ -68,6 +68,7 @@ def push_image(
         ingest.hold(dict.fromkeys(blob["digest"] for blob in blobs(store.content, target)))
         registry = open_registry(endpoint, access, report)
         push(registry, reference.tag, store.content, target, _sources(store, endpoint, rules))
+    tell(store, "push", row._replace(name=str(reference)))
     report("done", target["digest"], detail=f"Pushed {reference}")
     return Pushed(str(reference), target["digest"], target["size"])
 
