@@ -11,7 +11,7 @@ from prun.cli.groups import AlsoHere
 from prun.cli.imagerows import chosen
 from prun.cli.images import opened
 from prun.cli.listing import RECORD_FORMAT
-from prun.cli.output import size
+from prun.cli.output import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,24 @@ def exists(settings: Mapping[str, str], name: str) -> int:
         except NotFound:
             return 1
     return 0
+
+
+@image.command()
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.pass_obj
+def verify(settings: Mapping[str, str], names: tuple[str, ...]) -> int:
+    """Check every blob and every unpacked layer of images; exit with 1 where something is damaged."""
+    from prun.engines.embedded.images import find
+    from prun.engines.embedded.verify import check_image
+
+    damaged = False
+    with opened(settings) as store:
+        for name in names:
+            with store.using_images():
+                problems = check_image(store, find(store, name))
+            damaged |= bool(problems)
+            print("\n".join(f"{name}: {printable(problem)}" for problem in problems) or f"{name}: whole")
+    return int(damaged)
 
 
 @image.command()

@@ -11,15 +11,18 @@ import click
 
 from prun import __version__, discovery
 from prun.cli.listing import FORMAT, print_listing, print_record
+from prun.cli.output import printable
 from prun.cli.run import runner_of
-from prun.errors import PrunError
+from prun.errors import InvalidArgument, PrunError
 from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
 from prun.state import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from prun.api import Runner
     from prun.discovery import EntryPoint
+    from prun.metadata import ImageRow
 
 KINDS = {"runtime": RUNTIMES, "engine": ENGINES, "plugin": PLUGINS}
 
@@ -71,19 +74,51 @@ def system() -> None:
 
 
 @system.command()
+@click.option("--repair", is_flag=True, help="Remove what is damaged, or fetch or unpack it again.")
+@click.option("--quick", is_flag=True, help="Only clear what is left over; read no blob and no snapshot.")
 @FORMAT
 @click.pass_obj
-def check(settings: Mapping[str, str], form: str) -> None:
-    """Find what killed processes left behind, and clear it."""
+def check(settings: Mapping[str, str], repair: bool, quick: bool, form: str) -> int:
+    """Clear what killed processes left behind, and check every blob, image and snapshot.
+
+    Exits with 1 where something is wrong and was not repaired.
+    """
+    from prun.engines.embedded.verify import Finding, check_store
     from prun.recovery import clear_leftovers
 
+    if quick and repair:
+        raise InvalidArgument("--quick and --repair exclude each other", hint="what is not read cannot be repaired")
     runner = runner_of(settings)
+    findings: list[Finding] = []
     with Store(runner.root, runner.state) as store:
-        rows = [{"Found": sentence} for sentence in clear_leftovers(store)]
-    if rows or form:
-        print_listing(rows, {"FOUND": "Found"}, form or "{{.Found}}")
+        cleared = clear_leftovers(store)
+        if not quick:
+            findings = check_store(store, repair=repair, refetch=lambda row: _refetched(store, runner, row))
+    if form:
+        rows = [{"Found": sentence, "Repaired": True} for sentence in cleared]
+        rows += [{"Found": str(finding), "Repaired": bool(finding.repair)} for finding in findings]
+        print_listing(rows, {"FOUND": "Found"}, form)
     else:
-        print("nothing is left over")
+        print("\n".join(map(printable, [*cleared, *map(str, findings)])) or "nothing is left over")
+    return int(not all(finding.repair for finding in findings))
+
+
+def _refetched(store: Store, runner: Runner, row: ImageRow) -> bool:
+    """Fetch what is missing of an image from where its name says that it came from; tell whether that worked."""
+    from prun.engines.embedded.images import repository_of
+    from prun.engines.embedded.pulling import Access, pull_image
+    from prun.image.registry.transport import Patience
+
+    if row.name == row.digest:
+        return False
+    words = f"{repository_of(row.name)}@{row.digest}"
+    try:
+        pull_image(store, words, runner.settings, access=Access(patience=Patience(attempts=1)))
+    except PrunError:
+        return False
+    store.metadata.drop_image(words)
+    store.metadata.put_image(row)
+    return True
 
 
 def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]:

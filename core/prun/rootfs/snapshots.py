@@ -188,6 +188,30 @@ class Snapshots:
                 self._discard(os.path.join(self.path, str(number)))
                 os.unlink(self._lock_of(chain_id))
 
+    def remade(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO]) -> Iterator[tuple[str, str, str]]:
+        """Unpack again what is unpacked of these layers; yield chain ID, directory and, for a moment, a fresh one.
+
+        The caller may put the fresh directory in the other's place.  Layers that are not unpacked end it.
+
+        Raises: as ``unpack``.
+        """
+        from prun.image.identity import chain_ids
+
+        below: list[str] = []
+        for chain, layer in zip(chain_ids([layer.diff_id for layer in layers]), layers, strict=True):
+            directory = self._directory_of(chain)
+            if not directory:
+                return
+            with self._locked(chain), temporary_directory(self.path) as temporary:
+                fresh = os.path.join(temporary, "0", "fs")
+                self._apply(layer, open_blob, fresh, below)
+                yield chain, directory, fresh
+            below.insert(0, directory)
+
+    def missing(self) -> list[str]:
+        """Return the chain IDs of snapshots that have a row and no directory."""
+        return [chain for _, chain, _ in self._metadata.snapshots() if not self._directory_of(chain)]
+
     def keys(self) -> list[str]:
         """Return the keys of all containers that have a root here."""
         return _listed(os.path.join(self.path, "active"))

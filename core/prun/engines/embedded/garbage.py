@@ -15,7 +15,7 @@ from prun.errors import FailedPrecondition, PrunError
 from prun.metadata import ImageRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prun.metadata import ContainerRow
     from prun.state import Store
@@ -117,15 +117,22 @@ def collect_garbage(store: Store) -> dict[str, int]:
         except PrunError:
             return removed
         chains = needed.chains | held
-        # A layer was unpacked after those below it: the last first.
-        for _, chain_id, _ in reversed(store.metadata.snapshots()):
-            if chain_id not in chains:
-                snapshots.remove_chain(chain_id)
+        parents = {chain_id: parent for _, chain_id, parent in store.metadata.snapshots()}
+        for chain_id in sorted(set(parents) - chains, key=lambda each: -_depth(each, parents)):
+            snapshots.remove_chain(chain_id)
         for digest in content.digests():
             if digest not in needed.blobs and digest not in held:
                 removed[digest] = content.size(digest)
                 content.delete(digest)
     return removed
+
+
+def _depth(chain_id: str, parents: Mapping[str, str]) -> int:
+    """Return how many layers there are below; what stands on others goes before them."""
+    depth = 0
+    while chain_id := parents.get(chain_id, ""):
+        depth += 1
+    return depth
 
 
 @contextmanager
