@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prun.config import Settings
     from prun.containers import Containers
     from prun.engines.embedded.pulling import Access
+    from prun.files import Files
     from prun.image.registry.progress import Listener
     from prun.logs import Entry
     from prun.plugins import Hooks
@@ -219,6 +220,13 @@ class Runner:
         from prun.containers import Containers
 
         return Containers(self)
+
+    @property
+    def files(self) -> Files:
+        """Files of containers: ``diff``, ``export``, ``copy``, ``commit``."""
+        from prun.files import Files
+
+        return Files(self.root, self.state)
 
     def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
         """Run a container to its end, with its output captured; it is removed unless ``remove=False``.

@@ -94,6 +94,7 @@ class _Lazy(click.Group):
 # Name: the module of prun.cli that has it, and the first line of its help.
 COMMANDS = {
     "attach": ("lifecycle", "Carry between the streams of a container and ours."),
+    "commit": ("files", "Make an image of a container."),
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
     "container": ("container", "Look after containers."),
     "cp": ("files", "Copy files between a container and this machine."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -105,6 +105,44 @@ def cp(
         warn(f"{name} is a device, and was left out")
     if not quiet and sys.stderr.isatty() and target != "-":
         print(printable(f"Successfully copied {size(copied.size_bytes)} to {target}"), file=sys.stderr)
+
+
+@click.command(cls=WithBooleans)
+@click.argument("name", metavar="CONTAINER")
+@click.argument("image", default="", metavar="[REPOSITORY[:TAG]]")
+@click.option("-a", "--author", default="", metavar="WORDS", help="Say who made it.")
+@click.option(
+    "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="Apply CMD, ENV, LABEL and the like."
+)
+@click.option("-m", "--message", default="", metavar="WORDS", help="Say what it is.")
+@click.option(
+    "-p", "--pause/--no-pause", default=True, help="Stop its processes meanwhile (the default), or, with =false, not."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Do not say on the terminal how large it is.")
+@click.option(
+    "-s", "--squash", is_flag=True, help="Put all files into one layer, instead of the changes into one more."
+)
+@click.option("--include-volumes", is_flag=True, help="Let what was mounted as a volume be one of the image.")
+@click.option("--iidfile", default="", metavar="FILE", help="Write the image's id to a file.")
+@click.pass_obj
+def commit(
+    settings: Mapping[str, str], name: str, image: str, author: str, changes: tuple[str, ...], message: str,
+    pause: bool, quiet: bool, squash: bool, include_volumes: bool, iidfile: str,
+) -> None:  # fmt: skip
+    """Make an image of a container."""
+    from prun.engines.embedded.images import image_of
+    from prun.files.commit import CommitOptions
+    from prun.files.commit import commit as make_image
+
+    options = CommitOptions(author, message, changes, pause, squash, include_volumes)
+    with opened(settings) as store, _writable(iidfile) if iidfile else nullcontext(-1) as fd:
+        made = make_image(store, name, image, options)
+        size_bytes = sum(layer.size_bytes for layer in image_of(store, made).layers)
+        if iidfile:
+            os.write(fd, made.digest.encode())
+    if not quiet and sys.stderr.isatty():
+        print(printable(f"{made.name}: {size(size_bytes)}"), file=sys.stderr)
+    print(made.digest)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from prun.image.document import Descriptor, ImageConfig
+    from prun.image.document import ConfigDocument, Descriptor, ImageConfig
     from prun.metadata import ContainerRow
     from prun.state import Store
     from prun.types import RunRequest
@@ -15,8 +15,13 @@ class Origin(NamedTuple):
     """``manifest`` is the image's, None where there is none (``scratch``); ``request`` None where it was not kept."""
 
     manifest: Descriptor | None
-    config: ImageConfig
+    document: ConfigDocument
     request: RunRequest | None
+
+    @property
+    def config(self) -> ImageConfig:
+        """The ``config`` object of the image."""
+        return self.document.get("config", {})
 
     @property
     def user(self) -> str:
@@ -36,7 +41,7 @@ def origin_of(store: Store, row: ContainerRow) -> Origin:
     if not row.digest:
         return Origin(None, {}, _request(row))
     manifest = manifest_of(store, row.digest)
-    return Origin(manifest, open_manifest(store.content, manifest).config["config"], _request(row))
+    return Origin(manifest, open_manifest(store.content, manifest).config, _request(row))
 
 
 def _request(row: ContainerRow) -> RunRequest | None:

@@ -119,7 +119,7 @@ class _Comparison:
     def _is_mount_point(self, path: bytes, found: os.stat_result, new_path: str, _: str) -> bool:
         """Tell whether something new is what a runtime mounts over, or a directory that leads there."""
         if stat.S_ISLNK(found.st_mode):
-            return path == _MTAB[0] and os.readlink(new_path) == _MTAB[1]
+            return bool(self._made) and path == _MTAB[0] and os.readlink(new_path) == _MTAB[1]
         return path in self._made and (stat.S_ISDIR(found.st_mode) or found.st_size == 0)
 
     def _is_opaque(self, fd: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from prun.errors import InvalidArgument
 from prun.rootfs.tarheader import shown
 
-_PREFIX = b".wh."
+PREFIX = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _AUFS = (b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk")
 
@@ -22,11 +22,11 @@ def whiteout_of(name: bytes) -> bytes | None:
     parent, _, base = name.rstrip(b"/").rpartition(b"/")
     if _OPAQUE in parent.split(b"/"):
         raise InvalidArgument(f"tar entry {shown(name)} is below a mark that is no directory")
-    if not base.startswith(_PREFIX):
+    if not base.startswith(PREFIX):
         return None
     if base == _OPAQUE:
         return b""
-    hidden = base[len(_PREFIX) :]
+    hidden = base[len(PREFIX) :]
     if hidden in (b"", b".", b".."):
         raise InvalidArgument(f"tar entry {shown(name)} is a whiteout of no file")
     return hidden
