@@ -78,7 +78,7 @@ def pull(
 
 
 @click.command()
-@click.argument("image")
+@click.argument("image", metavar="IMAGE")
 @click.argument("destination", default="", metavar="[NAME[:TAG]]")
 @click.option("--digestfile", default="", metavar="FILE", help="Write the digest to a file.")
 @click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Send the image for one platform only.")

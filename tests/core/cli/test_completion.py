@@ -68,6 +68,8 @@ def words(line: str) -> list[str]:
         ("inspect --type=im", ["--type=image"]),
         ("images --format ", ["json", "table"]),
         ("rmi ex", ["example.com/a/b:1"]),
+        ("push bus", ["busybox:latest"]),
+        ("image rm bus", ["busybox:latest"]),
         ("volume rm ", ["data"]),
         ("volume ls --filter ", ["dangling=", "driver=", "label=", "name="]),
         ("volume ls -f d", ["dangling=", "driver="]),
@@ -112,7 +114,8 @@ def test_what_a_word_could_become(root: Path, line: str, expected: list[str]) ->
 @pytest.mark.parametrize(
     ("line", "paths"),
     [("load ", "files"), ("run --env-file ", "files"), ("run --rootfs ", "dirs"), ("--config ", "files"),
-     ("--root ", "dirs"), ("run ", "files"), ("run -v ", "dirs"), ("rm ", ""), ("secret create x ", "files")],
+     ("--root ", "dirs"), ("run ", "files"), ("run -v ", "dirs"), ("rmi ", ""), ("inspect ", ""),
+     ("rm ", ""), ("secret create x ", "files")],
 )  # fmt: skip
 def test_which_paths_fit(root: Path, line: str, paths: str) -> None:
     *before, current = line.split(" ")

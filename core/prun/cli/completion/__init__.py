@@ -76,4 +76,5 @@ def _run(words: Sequence[str], current: str, candidates: Candidates) -> Answer:
     line = seen(words, RUN, interspersed=False)
     if line.pending or (current.startswith("-") and not line.ended):
         return candidates.of_options(line, (*RUN, HELP[0]), current)
-    return NOTHING if line.rest or "rootfs" in line.values else candidates.images()
+    # An archive may stand in the place of an image.
+    return NOTHING if line.rest or "rootfs" in line.values else candidates.images()._replace(paths="files")

@@ -101,7 +101,7 @@ class Candidates:
             "CONTAINER": lambda: self.containers(states),
             "FILE": lambda: FILES,
             "IMAGE": self.images,
-            "NAME": lambda: self.containers() + self.images()._replace(paths="") + self.volumes(),
+            "NAME": lambda: self.containers() + self.images() + self.volumes(),
             "SECRET": self.secrets,
             "SOURCE": lambda: FILES,
             "VOLUME": self.volumes,
@@ -119,14 +119,14 @@ class Candidates:
         return Answer(words, ids=[(row.id[:12], what) for row, (_, what) in zip(found, words, strict=True)])
 
     def images(self) -> Answer:
-        """Return the names of images, as short as they can be; or an archive."""
+        """Return the names of images, as short as they can be."""
         from prun.image.reference import parse_reference
         from prun.metadata.names import names
 
         rows = names(self._database, "images")
         found = [row.name for row in rows if not row.name.startswith("sha256:")]
         ids = {row.id.removeprefix("sha256:")[:12]: "image" for row in rows}
-        return Answer([(parse_reference(name).familiar, "image") for name in found], "files", list(ids.items()))
+        return Answer([(parse_reference(name).familiar, "image") for name in found], ids=list(ids.items()))
 
     def volumes(self) -> Answer:
         """Return the names of volumes."""
