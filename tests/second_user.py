@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = ("core", "plugins/fake", "plugins/linux", "plugins/windows")
-DEPENDENCIES = ("click", "isal", "pluggy", "tomli", "zstandard")
+DEPENDENCIES = ("click", "isal", "pluggy", "tomli", "urllib3", "zstandard")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PRUN = "from prun.cli import main; main()"
 SUBORDINATE_IDS = 65536

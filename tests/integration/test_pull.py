@@ -10,6 +10,7 @@ import time
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 from command import NOTHING
 from debian_registry import PASSWORD, USER, debian_registry, make_certificate, token_server
@@ -25,6 +26,8 @@ from images import (
     put_image,
     put_index,
 )
+from second_user import NOTHING as TRACELESS
+from second_user import second_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -297,3 +300,25 @@ def test_mirrors_and_aliases(prun: Prun, registry: DebianRegistry, busybox: str,
     assert "blocked" in bad(prun("--config", str(config), "pull", "blocked.example/x"))
     config.write_text("[registries.'docker.io']\nmirror = []")
     assert "has no key 'mirror'" in bad(prun("--config", str(config), "pull", "busybox"))
+
+
+def test_a_terminal_gets_bars(prun: Prun, busybox: str) -> None:
+    terminal = pexpect.spawn(prun.words[0], [*prun.words[1:], "pull", busybox], dimensions=(24, 120), timeout=30)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert b"\x1b[2K" in terminal.before
+    assert "━".encode() in terminal.before
+    lines = pexpect.spawn("sh", ["-c", f"{' '.join(prun.words)} pull --progress plain {busybox} | cat"], timeout=30)
+    lines.expect(pexpect.EOF)
+    lines.close()
+    assert b"\x1b" not in lines.before
+
+
+def test_an_ordinary_user_pulls_and_pushes(registry: DebianRegistry, busybox: str) -> None:
+    with second_user(f"pull{os.getpid()}") as user:
+        done = user.prun("run", "--rm", busybox, "sh", "-c", "id -u; echo hi")
+        assert (done.returncode, done.stdout) == (0, "0\nhi\n"), done.stderr
+        good(user.prun("push", "-q", busybox, f"{registry.netloc}/user/app:1"))
+        good(user.prun("pull", "-q", f"{registry.netloc}/user/app:1"))
+        assert user.settled() == TRACELESS

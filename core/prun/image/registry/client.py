@@ -79,14 +79,6 @@ class Registry:
         """
         return patiently(self.transport, self.report, lambda: self._manifest(reference, expected))
 
-    def digest_of(self, tag: str) -> str:
-        """Return the digest that the registry says a tag has, empty where it does not say."""
-        path = f"/manifests/{tag}"
-        answer = patiently(self.transport, self.report, lambda: self._repository("HEAD", path, headers=_ACCEPT))
-        answer.discard()
-        stated = answer.headers.get("Docker-Content-Digest", "")
-        return stated if answer.status == 200 and _is_digest(stated) else ""
-
     def blob(self, digest: str, offset: int = 0) -> Answer:
         """Ask once for a blob, from ``offset`` on if the registry can: 200 is all of it, 206 what was asked for."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
