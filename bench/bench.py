@@ -84,6 +84,7 @@ class Bench:
         self.podman = ("podman", "--root", f"{scratch}/podman", "--runroot", f"{scratch}/podman-run",
                        "--cgroup-manager", "cgroupfs", "--runtime", "runc")  # fmt: skip
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self.usage: dict[str, list[tuple[float, float]]] = {}
         self.ctr = ("ctr", "--address", f"{scratch}/containerd.sock")
 
     @contextmanager
@@ -144,38 +145,48 @@ class Bench:
         report("library: one process, many runs", measure(peers, rounds), "Runner.run()", ("runc run",), None)
 
     def unpack(self, rounds: int) -> None:
-        """Compare import and unpack of a Debian image, into new stores on a file system where nothing was deleted.
+        """Compare import and unpack of images, into new stores on a file system where nothing was deleted.
 
         ext4 looks long for inodes after many were deleted, so that a store removed before a round would be paid for
         in that round, by whoever comes next.
         """
-        from debian_image import debian_oci_layout
-
-        archive = self.scratch / "debian.tar"
-        layout = debian_oci_layout()
-        command("skopeo", "copy", f"oci:{layout}", f"oci-archive:{archive}:docker.io/library/debian:bench")()
-        size = archive.stat().st_size
         with self.file_system() as disk:
             stores = (disk / f"store-{number}" for number in itertools.count())
-            peers = [
-                self.importer("prun load", stores, lambda at: (
-                    PRUN, "--root", f"{at}/root", "--state", f"{at}/state", "load", "--tag", "debian", str(archive))),
-                self.importer("podman load", stores, lambda at: (
-                    "podman", "--root", f"{at}/root", "--runroot", f"{at}/run", "load", "-i", str(archive))),
-                self.importer("ctr images import", stores, lambda at: (
-                    "ctr", "--address", f"{at}/socket", "images", "import", str(archive)), daemon=True),
-                self.importer("umoci unpack", stores, lambda at: (
-                    "umoci", "unpack", "--image", f"{layout}:debian", f"{at}/bundle")),
-            ]  # fmt: skip
-            title = f"import: load and unpack a Debian image ({size / 1e6:.0f} MB archive)"
-            others = ("podman load", "ctr images import")
-            report(title, measure(peers, rounds), "prun load", others, 0.6)
+            for what, image, aim, count in (
+                ("a Debian image", debian_layout(self.scratch), 0.5, rounds),
+                ("100,000 small files", small_files_layout(self.scratch), 1.0, max(2, rounds // 3)),
+            ):
+                self.compare_imports(what, image, aim, count, stores)
             for daemon in self.daemons:
                 daemon.terminate()
                 daemon.wait()
             for line in Path("/proc/self/mounts").read_text().splitlines():
                 if f" {disk}/" in line:
                     subprocess.run(("umount", line.split()[1]), check=False)
+
+    def compare_imports(self, what: str, layout: Path, aim: float, rounds: int, stores: Iterator[Path]) -> None:
+        archive = layout.with_suffix(".tar")
+        command("skopeo", "copy", f"oci:{layout}:bench", f"oci-archive:{archive}:docker.io/library/image:bench")()
+        peers = [
+            self.importer("prun load", stores, lambda at: (
+                PRUN, "--root", f"{at}/root", "--state", f"{at}/state", "load", "--tag", "image", str(archive))),
+            self.importer("podman load", stores, lambda at: (
+                "podman", "--root", f"{at}/root", "--runroot", f"{at}/run", "load", "-q", "-i", str(archive))),
+            self.importer("ctr images import", stores, lambda at: (
+                "ctr", "--address", f"{at}/socket", "images", "import", str(archive)), daemon=True),
+            self.importer("umoci unpack", stores, lambda at: (
+                "umoci", "unpack", "--image", f"{layout}:bench", f"{at}/bundle")),
+            self.importer("skopeo copy (no unpack)", stores, lambda at: (
+                "skopeo", "copy", "-q", "--insecure-policy", f"oci-archive:{archive}", f"dir:{at}/dir")),
+        ]  # fmt: skip
+        title = f"import: load and unpack {what} ({archive.stat().st_size / 1e6:.0f} MB archive)"
+        self.usage.clear()
+        times = measure(peers, rounds)
+        report(title, times, "prun load", ("podman load", "ctr images import"), aim)
+        print(f"{'':26}{'CPU s':>10}{'RSS MB':>10}")
+        for name, used in self.usage.items():
+            seconds = statistics.median(each[0] for each in used[1:])
+            print(f"  {name:24}{seconds:10.2f}{max(each[1] for each in used):10.0f}")
 
     def importer(
         self, name: str, stores: Iterator[Path], words: Callable[[Path], tuple[str, ...]], *, daemon: bool = False
@@ -191,7 +202,14 @@ class Bench:
             os.sync()
 
         def run() -> None:
-            command(*words(current[0]))()
+            served = self.daemons[-1].pid if daemon else 0
+            began = cpu_seconds(served) if served else 0.0
+            seconds, rss = used_by(*words(current[0]))
+            if served:
+                seconds += cpu_seconds(served) - began
+                status = Path(f"/proc/{served}/status").read_text()
+                rss = max(rss, int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+            self.usage.setdefault(name, []).append((seconds, rss))
 
         return Peer(name, run, before)
 
@@ -208,6 +226,68 @@ class Bench:
             yield target
         finally:
             command("umount", str(target))()
+
+
+def used_by(*words: str) -> tuple[float, float]:
+    """Run a command that must succeed; return its user and system time in seconds, and its largest RSS in MB."""
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit {process.returncode}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process and of its children that have ended (proc_pid_stat(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def debian_layout(scratch: Path) -> Path:
+    """Make a Debian image of one gzip layer, about 250 MB and 8,000 files: what a language's image has."""
+    from debian_image import _mirror, _release
+
+    tree, layout = scratch / "debian", scratch / "debian-image"
+    command("debootstrap", "--variant=minbase", "--include=python3,git,curl", _release(), str(tree), _mirror())()
+    for leftover in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc"):
+        shutil.rmtree(tree / leftover)
+    tar = scratch / "debian-layer.tar"
+    command("tar", "-C", str(tree), "--numeric-owner", "-cf", str(tar), ".")()
+    shutil.rmtree(tree)
+    return one_layer(layout, tar)
+
+
+def small_files_layout(scratch: Path) -> Path:
+    """Make an image of 100,000 files of some hundred bytes in 1,000 directories."""
+    import io
+    import random
+    import tarfile
+
+    from images import directory, file
+
+    words = random.Random(1)
+    tar = scratch / "small-layer.tar"
+    with tarfile.open(tar, "w") as out:
+        for number in range(100_000):
+            if number % 100 == 0:
+                out.addfile(directory(f"data/{number // 100}"))
+            info, data = file(f"data/{number // 100}/{number}.txt", words.randbytes(words.randrange(20, 600)))
+            out.addfile(info, io.BytesIO(data))
+    return one_layer(scratch / "small-image", tar)
+
+
+def one_layer(layout: Path, tar: Path) -> Path:
+    """Make an OCI layout, tag ``bench``, of one layer, compressed as docker build does."""
+    from images import oci_layout
+
+    oci_layout(layout, [tar.read_bytes()], {"Cmd": ["true"]}, tag="bench", compression="gzip")
+    tar.unlink()
+    return layout
 
 
 def start_containerd(directory: Path, socket: Path) -> subprocess.Popen[bytes]:
