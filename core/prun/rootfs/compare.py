@@ -67,8 +67,9 @@ def _unlike(left: os.stat_result, right: os.stat_result, path: str) -> Iterator[
         yield f"{path} belongs to {left.st_uid}:{left.st_gid}, not {right.st_uid}:{right.st_gid}"
     if left.st_rdev != right.st_rdev:
         yield f"{path} has another device number"
-    if stat.S_ISDIR(left.st_mode) or (stat.S_ISCHR(left.st_mode) and not left.st_rdev):
-        return  # a directory without an entry, and overlayfs's whiteouts, have the time of the unpacking
+    is_mark = (stat.S_ISCHR(left.st_mode) and not left.st_rdev) or os.path.basename(path).startswith(".wh.")
+    if stat.S_ISDIR(left.st_mode) or is_mark:
+        return  # a directory without an entry, and what overlayfs and FUSE hide with, have the time of the unpacking
     if left.st_mtime_ns != right.st_mtime_ns:
         yield f"{path} has another time"
     if (left.st_size, left.st_nlink) != (right.st_size, right.st_nlink):
