@@ -157,7 +157,7 @@ MOUNTS = (
     Case("--mount type=tmpfs,dst=/mnt,src=/x peer true"),
     Case("--mount type=image,src=configured,dst=/mnt", sees="file:/mnt/data/file write:/mnt"),
     Case(
-        "--mount type=image,src=missing-image,dst=/mnt peer true",
+        "--pull never --mount type=image,src=missing-image,dst=/mnt peer true",
         (refused(126, "125 for prun's own failure; podman counts it as the command's"),),
     ),
     Case(

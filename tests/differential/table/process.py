@@ -168,7 +168,7 @@ PROCESS = (
     Case("--no-such-option peer true"),
     Case("-m"),
     Case(""),
-    Case("no-such-image:1 true"),
+    Case("--pull=never no-such-image:1 true"),
     Case("'Not An Image' true"),
     Case("--pull never no-such-image true"),
     Case("--pull sometimes peer true"),
