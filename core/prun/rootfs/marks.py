@@ -9,7 +9,7 @@ from prun.errors import InvalidArgument
 from prun.rootfs.tarheader import shown
 
 PREFIX = b".wh."
-_OPAQUE = b".wh..wh..opq"
+OPAQUE = b".wh..wh..opq"
 _AUFS = (b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk")
 
 
@@ -20,11 +20,11 @@ def whiteout_of(name: bytes) -> bytes | None:
         InvalidArgument: a whiteout of ``.``, ``..`` or nothing, or an entry below an opaque mark.
     """
     parent, _, base = name.rstrip(b"/").rpartition(b"/")
-    if _OPAQUE in parent.split(b"/"):
+    if OPAQUE in parent.split(b"/"):
         raise InvalidArgument(f"tar entry {shown(name)} is below a mark that is no directory")
     if not base.startswith(PREFIX):
         return None
-    if base == _OPAQUE:
+    if base == OPAQUE:
         return b""
     hidden = base[len(PREFIX) :]
     if hidden in (b"", b".", b".."):

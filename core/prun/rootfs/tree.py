@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import InvalidArgument
+from prun.rootfs.marks import OPAQUE
 from prun.rootfs.tarheader import shown
 
 if TYPE_CHECKING:
@@ -202,9 +203,13 @@ class Tree:
         """Return the child directory ``name``, or the target of a link, or None."""
         try:
             return self._child(here, name)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if not create:
                 return None
+            if name == OPAQUE:  # a link can lead there; what is read back from the tree would take it for the mark
+                raise InvalidArgument(
+                    f"a link of the layer leads below {shown(name)}, a mark that is no directory"
+                ) from error
             os.mkdir(name, 0o755, dir_fd=here.fd)
             made = self._child(here, name)
             os.fchmod(made.fd, 0o755)  # whatever the umask

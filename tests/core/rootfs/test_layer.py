@@ -93,6 +93,12 @@ def test_a_file_below_a_symlink_to_a_host_directory_stays_inside(unpack: Unpack,
     assert (root / str(outside)[1:] / "marker").read_bytes() == b"evil"
 
 
+def test_a_symlink_to_a_mark_makes_no_directory_of_that_name(unpack: Unpack) -> None:
+    """Who writes the tree as a layer again would hide what is below."""
+    with pytest.raises(InvalidArgument, match="a mark that is no directory"):
+        unpack([symlink("a", ".wh..wh..opq"), file("a/b")])
+
+
 @pytest.mark.parametrize("name", [".wh.marker", OPAQUE])
 def test_a_whiteout_below_a_symlink_to_a_host_directory_removes_nothing_there(
     unpack: Unpack, outside: Path, name: str
