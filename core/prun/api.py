@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prun.engines.embedded.pulling import Access
     from prun.files import Files
     from prun.image.registry.progress import Listener
+    from prun.live import ExecRequest
     from prun.logs import Entry
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
@@ -134,6 +135,17 @@ if TYPE_CHECKING:
         cert_dir: str
         tls_verify: bool
         progress: Listener
+
+    class ExecOptions(TypedDict, total=False):
+        """What can be said of a command in a container, under the names of ``prun exec``'s options."""
+
+        env: Mapping[str, str]
+        user: str
+        workdir: str
+        privileged: bool
+        detach: bool
+        preserve_fds: int
+        stdin: bytes
 
 
 # They are about a user at a terminal.
@@ -286,6 +298,48 @@ class Runner:
                 listener=options.get("progress"),
             )
         return Reference(pushed.name, pushed.digest)
+
+    def exec(self, container: str, args: Iterable[str], **options: Unpack[ExecOptions]) -> Result:
+        """Execute a command in a container that runs, with its output captured; the result's id is the session's.
+
+        With ``detach=True`` return as soon as it has been started.
+
+        Raises:
+            PrunError: prun failed; the command's own failure is an exit code.
+        """
+        from prun.live import ExecRequest
+        from prun.request.lifecycle import descriptors
+
+        if isinstance(args, str):
+            raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
+        asked = dict[str, "Any"](options)
+        for name in ("detach_keys", "interactive", "terminal", "tty"):
+            if name in asked:
+                raise InvalidArgument(f"{name} is an option of the command line only", hint="leave it out")
+        env = asked.pop("env", NOTHING)
+        fds = descriptors(str(asked.pop("preserve_fds", 0)))
+        unknown = set(asked) - {"user", "workdir", "privileged", "detach", "stdin"}
+        if unknown:
+            raise InvalidArgument(f"exec has no option {sorted(unknown)[0]!r}")
+        if asked.get("detach") and asked.get("stdin"):
+            raise InvalidArgument("stdin cannot be given to a command that is detached", hint="leave one of them out")
+        request = ExecRequest(
+            new_id(), tuple(args), tuple(f"{key}={value}" for key, value in env.items()), preserve_fds=fds,
+            capture=not asked.get("detach"), **asked,
+        )  # fmt: skip
+        return self.execute_in(container, request)
+
+    def execute_in(self, container: str, request: ExecRequest, signals: ForwardedSignals | None = None) -> Result:
+        """Execute a finished request in the container of a name or an id; ``signals`` are those of ``execute``."""
+        from prun.executing import execute
+        from prun.recovery import recover
+        from prun.state import Store
+
+        with Store(self.root, self.state) as store:
+            recover(store)
+            done = execute(store, store.find(container), request, signals)
+        code = 0 if done.status is None else done.status.code
+        return Result(code, done.stdout, done.stderr, request.id, left=done.status is None)
 
     def execute(self, request: RunRequest, signals: ForwardedSignals | None = None) -> Result:
         """Run a finished request; ``signals`` are those of ``pipeline.run``."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from prun.live import Attachment, LiveTask
+    from prun.live import Attachment, ExecRequest, LiveTask
     from prun.types import RunRequest, Task
 
 CHUNK_BYTES = 1 << 16
@@ -71,7 +71,7 @@ class Attached:
 
     stdin = stdout = stderr = -1
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: RunRequest | ExecRequest) -> None:
         if request.terminal and request.stdin is not None:
             raise InvalidArgument(
                 "stdin was given as bytes, and a terminal was asked for", hint="leave one of them out"

@@ -6,9 +6,9 @@
 
 # As in prun.types: no `from __future__ import annotations`.
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from prun.types import ExitStatus, Task
+from prun.types import Console, ExitStatus, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,57 @@ class Attachment(Protocol):
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None", /
     ) -> None: ...
+
+
+class ExecRequest(NamedTuple):
+    """One more process for a container that runs (``prun exec``); its fields are those of ``RunRequest``.
+
+    ``id`` is the session's.  An empty ``user`` or ``workdir`` is the container's; ``env`` goes over the container's.
+    ``attach`` is empty: all of its streams are carried, or with ``detach`` none.
+    """
+
+    id: str
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    privileged: bool = False
+    terminal: bool = False
+    interactive: bool = False
+    detach: bool = False
+    detach_keys: str | None = None
+    preserve_fds: int = 0
+    stdin: bytes | None = None
+    capture: bool = False
+    attach: tuple[str, ...] = ()
+    exit_command: tuple[str, ...] = ()
+
+    @property
+    def monitored(self) -> bool:
+        """Whether it can outlive the prun that started it, and its streams are reached as a container's are."""
+        return self.terminal or self.detach
+
+
+class Session(Task, Protocol):
+    """A further process in a container, with a directory of its own, which the caller makes and removes.
+
+    ``delete`` ends the process and all that looks after it.
+    """
+
+    @property
+    def monitor_pid(self) -> int | None: ...
+
+    def attach(self) -> Attachment:
+        """Connect to the streams of a monitored one; possible before ``start``."""
+        ...
+
+    def exited(self) -> ExitStatus | None:
+        """Return how a monitored one has ended, None where nobody has written it down."""
+        ...
+
+    def leave(self) -> None:
+        """Let go of a monitored one, which lives on."""
+        ...
 
 
 class LiveTask(Task, Protocol):
@@ -98,4 +149,17 @@ class LiveTask(Task, Protocol):
 
     def resume(self) -> None:
         """Let them go on."""
+        ...
+
+    def exec(self, request: ExecRequest, directory: str, console: Console) -> Session:
+        """Get one more process ready, with its files in ``directory``; ``start`` starts it.
+
+        Raises:
+            CommandNotFound, CommandNotInvocable: as a look into the container tells.
+            InvalidArgument, NotFound: of the user or the working directory.
+        """
+        ...
+
+    def session(self, directory: str) -> Session:
+        """Find a process again that ``exec`` has made there; also one that has ended."""
         ...

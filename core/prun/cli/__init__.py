@@ -88,6 +88,12 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         from prun.cli import run
 
         return {"create": run.create, "run": run.run, "spec": run.spec}[name](rest, settings)
+    if name == "exec" and "--help" not in _options_before(rest):
+        from prun.cli import execution
+
+        if own_root_is_wanted(settings):
+            _enter_user_namespace(settings)
+        return execution.execute(rest, settings)
     if name not in WITHOUT_STORE and own_root_is_wanted(settings) and "--help" not in rest:
         _enter_user_namespace(settings)
     return _click(parsed.rest, settings)
@@ -117,6 +123,14 @@ def _click(words: Sequence[str], settings: Mapping[str, str]) -> int:
 def _options_of(words: Sequence[str]) -> Sequence[str]:
     """Return the words up to ``--``; a ``--help`` further on may be the container's, which click decides."""
     return words[: list(words).index("--")] if "--" in words else words
+
+
+def _options_before(words: Sequence[str]) -> Sequence[str]:
+    """Return the words up to the container's name and to ``--``: a ``--help`` further on is the command's."""
+    from prun.cli.grammar import options_of
+    from prun.cli.options import EXEC
+
+    return options_of(words, EXEC)
 
 
 def _report(error: PrunError, settings: Mapping[str, str]) -> None:

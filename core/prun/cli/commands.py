@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prun import __version__
-from prun.cli.options import GLOBAL, RUN
+from prun.cli.options import EXEC, GLOBAL, RUN
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class _Parsed(click.Command):
     """A command that ``prun.cli.grammar`` parses: here it only has help, and runs when that was not asked for."""
 
     def __init__(self, name: str, options: Sequence[Option], usage: str, help_text: str) -> None:
+        self._options = options
         super().__init__(
             name,
             params=[_shown(option) for option in options],
@@ -49,13 +50,14 @@ class _Parsed(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from prun.cli import run
+        from prun.cli import execution, run
         from prun.cli.grammar import parse
 
-        # A --help after IMAGE belongs to the container: cut there, as the grammar does.
+        # A --help after IMAGE or CONTAINER belongs to the command: cut there, as the grammar does.
         before = args[: args.index("--help")]
-        if parse(before, RUN, self.name or "").rest:
-            command = {"create": run.create, "run": run.run, "spec": run.spec}[self.name or ""]
+        if parse(before, self._options, self.name or "").rest:
+            commands = {"create": run.create, "exec": execution.execute, "run": run.run, "spec": run.spec}
+            command = commands[self.name or ""]
             ctx.exit(command(args, ctx.obj))
         click.echo(ctx.get_help())
         ctx.exit(0)
@@ -81,6 +83,8 @@ class _Lazy(click.Group):
             return None
         module, line = COMMANDS[cmd_name]
         if not module:
+            if cmd_name == "exec":
+                return _Parsed(cmd_name, EXEC, "[OPTIONS] CONTAINER COMMAND [ARG...]", line)
             return _Parsed(cmd_name, RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", line)
         attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(f"prun.cli.{module}"), attribute)
@@ -103,6 +107,7 @@ COMMANDS = {
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
     "events": ("events", "Show what happens to containers, images and volumes."),
     "export": ("files", "Write a container's files as a tar."),
+    "exec": ("", "Execute a command in a container that runs."),
     "history": ("images", "Show how an image came to be, the last step first."),
     "image": ("image", "Look after images."),
     "healthcheck": ("health", "Check whether what runs in containers is well."),

@@ -125,25 +125,29 @@ def port(settings: Mapping[str, str], name: str, port: str) -> None:
 @container.command(hidden=True)
 @click.argument("container_id")
 @click.option("--unless-client", is_flag=True)
+@click.option("--session", "session_id", default="")
 @click.pass_obj
-def cleanup(settings: Mapping[str, str], container_id: str, unless_client: bool) -> int:
-    """Do what is to be done when a container has ended: its monitor calls this."""
+def cleanup(settings: Mapping[str, str], container_id: str, unless_client: bool, session_id: str) -> int:
+    """Do what is to be done when a container, or a session of exec in it, has ended: its monitor calls this."""
     from prun.cli.lifecycle import restart_later
     from prun.cli.run import runner_of
-    from prun.ending import finish, has_ended, take
+    from prun.ending import finish, take
     from prun.pipeline import is_attended, own_command
     from prun.state import Store
 
     runner = runner_of(settings)
     with Store(runner.root, runner.state) as store:
-        lease = store.metadata.lease(container_id)
+        if session_id:
+            from prun.sessions import end_stray
+
+            end_stray(store, container_id, session_id)
+            return 0
         row = store.metadata.container(container_id)
-        # By now it may run again, when another prun was quicker.
-        if row is None or row.status not in ("running", "paused") or not has_ended(store, row):
+        if row is None or row.status not in ("running", "paused"):
             return 0
         if unless_client and is_attended(store.bundle(container_id)):
             return 0
-        row = take(store, container_id, lease)
+        row = take(store, container_id)
         delay = None if row is None else finish(store, row)
     if delay is not None:
         restart_later(delay, [*own_command(runner.root, runner.state), "start", "--again", container_id])

@@ -90,6 +90,18 @@ def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Pars
     return Parsed(flags, values, {key: tuple(value) for key, value in lists.items()}, tuple(left), frozenset(given))
 
 
+def options_of(words: Sequence[str], options: Sequence[Option]) -> Sequence[str]:
+    """Return the words before the first that is no option and no option's value, also where they cannot be parsed."""
+    takes = {f"--{name}" for option in options if option.kind != "flag" for name in (option.name, *option.aliases)}
+    letters = {option.short for option in options if option.kind != "flag" and option.short}
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] not in ("-", "--"):
+        word = words[at]
+        valued = word in takes if word.startswith("--") else bool(word[-1] in letters and not letters & set(word[1:-1]))
+        at += 2 if valued else 1
+    return words[:at]
+
+
 def _split(word: str, table: Mapping[str, Option], command: str) -> list[tuple[str, str | None]]:
     """Take one word apart: a long flag, or a bundle of short ones; with the value attached to the last."""
     if word.startswith("--"):

@@ -15,6 +15,20 @@ GLOBAL = (
 # Parsed with the above; click shows them by itself.
 HELP = (Option("help", "flag", "Show help."), Option("version", "flag", "Show the version."))
 
+EXEC = (
+    Option("cidfile", "value", "Read the container's id from a file; all words are the command.", metavar="FILE"),
+    Option("detach", "flag", "Let the command run without prun.", "d"),
+    Option("detach-keys", "value", "Keys that leave a terminal (default ctrl-p,ctrl-q).", metavar="KEYS"),
+    Option("env", "list", "Set an environment variable; KEY alone takes the host's value.", "e", "KEY[=VALUE]"),
+    Option("env-file", "list", "Read environment variables from a file.", metavar="FILE"),
+    Option("interactive", "flag", "Keep stdin open.", "i"),
+    Option("preserve-fds", "value", "Pass on this many descriptors, from 3 on.", metavar="NUMBER"),
+    Option("privileged", "flag", "Give the command every capability that prun has."),
+    Option("tty", "flag", "Give the command a terminal.", "t"),
+    Option("user", "value", "Run as this user of the container.", "u", "NAME|UID[:GROUP|GID]"),
+    Option("workdir", "value", "Start in this directory of the container.", "w", "DIR"),
+)
+
 RUN = (
     Option("add-host", "list", "Add a line to /etc/hosts.", metavar="NAME:ADDRESS"),
     Option("annotation", "list", "Add an annotation to the spec.", metavar="KEY=VALUE"),

@@ -34,7 +34,7 @@ def fields(asked: Asked) -> dict[str, object]:
         "attach": tuple(_stream(word) for word in many(asked, "attach")),
         "detach_keys": keys,
         "sig_proxy": flag(asked, "sig_proxy") if "sig_proxy" in asked else True,
-        "preserve_fds": _descriptors(asked),
+        "preserve_fds": descriptors(one(asked, "preserve_fds")),
         "cid_file": _file(asked, "cidfile"),
         "pid_file": _file(asked, "pidfile"),
         "pull": _pull(asked),
@@ -118,12 +118,12 @@ def _stream(word: str) -> str:
     return word.lower()
 
 
-def _descriptors(asked: Asked) -> int:
+def descriptors(word: str) -> int:
     """Return the number of ``--preserve-fds``; every one of them must be there and meant to be inherited.
 
     Those that prun or a library has opened for itself are not (PEP 446), and must never reach a container.
     """
-    text = one(asked, "preserve_fds") or "0"
+    text = word or "0"
     if not re.fullmatch("[0-9]{1,4}", text, re.ASCII):
         raise InvalidArgument(f"--preserve-fds {text!r} is no number of descriptors")
     for fd in range(3, 3 + int(text)):

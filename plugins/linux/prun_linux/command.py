@@ -79,13 +79,13 @@ def without_init(args: list[str]) -> list[str]:
     return args[2:] if args[:2] == [INIT, "--"] else args
 
 
-def failed(words: str, command: str, runtime: str) -> PrunError:
+def failed(words: str, command: str, runtime: str, what: str = "the container") -> PrunError:
     """Return the error that fits what the OCI runtime said when it could not start ``command``."""
     if re.search(_NOT_FOUND, words):
         return _not_found(command)
     if re.search(_NOT_INVOCABLE, words):
         return CommandNotInvocable(f"command {command!r} cannot be executed: {words}")
-    return Unavailable(f"{runtime} could not start the container: {words}")
+    return Unavailable(f"{runtime} could not start {what}: {words}")
 
 
 def _not_found(command: str) -> CommandNotFound:

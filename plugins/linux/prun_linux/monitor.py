@@ -24,8 +24,12 @@ from prun.types import ExitStatus
 from prun_linux.oci import DIRECTORIES, ENVIRONMENT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from subprocess import Popen
+
     from prun.request.supervision import LogRequest
     from prun.types import RunRequest
+    from prun_linux.oci import OciRuntime
     from prun_linux.task import Launch
 
 CONMON_DIRECTORIES = (*DIRECTORIES, "/usr/libexec/podman", "/usr/lib/podman")
@@ -54,40 +58,20 @@ def spawn(launch: Launch, request: RunRequest) -> int:
         NotFound: there is no conmon.
         FailedPrecondition: what was asked of the log is more than this conmon can do.
     """
-    import subprocess
-
     binary = find_conmon()
     with ExitStack() as stack:
         said, saying = os.pipe()
         stack.callback(os.close, said)
         writer = stack.enter_context(ExitStack())
         writer.callback(os.close, saying)
-        # conmon makes the socket for a terminal there, whose path may have 107 bytes.
         directory = os.open(launch.bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, directory)
         words = [binary, *_words(launch, request), *_log_words(request.log, binary)]
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={
-                    **_environment(),
-                    "_OCI_SYNCPIPE": str(saying),
-                    "TMPDIR": f"/proc/{os.getpid()}/fd/{directory}",
-                },
-                cwd="/",
-                umask=0o022,
-                pass_fds=(*range(3, 3 + request.preserve_fds), saying),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable(f"{binary} cannot be executed: {error.strerror}") from error
+        process = started(words, directory, {"_OCI_SYNCPIPE": saying}, request.preserve_fds)
         try:
             writer.close()
             with open(said, "rb", closefd=False) as file:
-                answer = _parsed(file.readline(_ANSWER_BYTES))
+                answer = parsed(file.readline(_ANSWER_BYTES))
         finally:
             code = process.wait()  # the one that forks; conmon itself is its child
     pid = answer.get("data", -1)
@@ -95,6 +79,34 @@ def spawn(launch: Launch, request: RunRequest) -> int:
         words_of_runtime = launch.runtime.failure(launch.log)
         raise launch.failed(words_of_runtime or str(answer.get("message", "")) or f"conmon exited with {code}")
     return pid
+
+
+def started(words: Sequence[str], directory: int, pipes: Mapping[str, int], preserve_fds: int) -> Popen[bytes]:
+    """Start a conmon.
+
+    ``directory`` is an open descriptor that stays open until it has the process's terminal: it makes a socket for it
+    there, whose path may have 107 bytes.  ``pipes``: descriptors by the variables that tell conmon of them.
+    """
+    import subprocess
+
+    try:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={
+                **_environment(),
+                **{name: str(fd) for name, fd in pipes.items()},
+                "TMPDIR": f"/proc/{os.getpid()}/fd/{directory}",
+            },
+            cwd="/",
+            umask=0o022,
+            pass_fds=(*range(3, 3 + preserve_fds), *pipes.values()),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable(f"{words[0]} cannot be executed: {error.strerror}") from error
 
 
 def pid_of(bundle: str) -> int | None:
@@ -136,7 +148,10 @@ def timed_out(bundle: str) -> bool:
 
 def _words(launch: Launch, request: RunRequest) -> list[str]:
     bundle = launch.bundle
-    binary, *for_runtime = _runtime_words(launch, terminal=request.terminal)
+    binary, *for_runtime = runtime_words(
+        launch.runtime, launch.log, bundle, terminal=request.terminal,
+        user_namespace="uidMappings" in launch.spec.get("linux", {}),
+    )  # fmt: skip
     words = ["--api-version", "1", "--cid", launch.id, "--cuuid", launch.id, "--name", request.name or launch.id]
     words += ["--runtime", binary, *(f"--runtime-arg={word}" for word in for_runtime)]
     words += ["--bundle", bundle, "--persist-dir", bundle, "--full-attach", "--no-sync-log"]
@@ -150,32 +165,31 @@ def _words(launch: Launch, request: RunRequest) -> list[str]:
     if request.timeout_s:
         words += ["--timeout", str(math.ceil(request.timeout_s))]
     if request.exit_command:
-        command, *arguments = _unless_client(request.exit_command, bundle)
+        command, *arguments = _unless_locked(request.exit_command, os.path.join(bundle, "client"))
         words += ["--exit-command", command, *(f"--exit-command-arg={word}" for word in arguments)]
     return words
 
 
-def _runtime_words(launch: Launch, *, terminal: bool) -> list[str]:
-    """Return how the OCI runtime is called; crun gets a file of the bundle where conmon would give it /dev/null.
+def runtime_words(runtime: OciRuntime, log: str, directory: str, *, terminal: bool, user_namespace: bool) -> list[str]:
+    """Return how the OCI runtime is called; crun gets a file of ``directory`` where conmon would give it /dev/null.
 
     crun gives its streams to the container's user (1.8.1, ``fchown``): the machine's own /dev/null, with its mode.
     """
-    runtime = launch.runtime
-    words = [runtime.binary, "--root", runtime.root, "--log", launch.log, "--log-format", "json"]
-    if runtime.name != "crun" or "uidMappings" not in launch.spec.get("linux", {}):
+    words = [runtime.binary, "--root", runtime.root, "--log", log, "--log-format", "json"]
+    if runtime.name != "crun" or not user_namespace:
         return words
-    empty = os.path.join(launch.bundle, "null")
+    empty = os.path.join(directory, "null")
     os.close(os.open(empty, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     streams = '<"$0" >>"$0"' if terminal else 'test -p /dev/stdin || exec <"$0"; exec "$@"'
     return ["/bin/sh", "-c", f'exec "$@" {streams}' if terminal else streams, empty, *words]
 
 
-def _unless_client(command: tuple[str, ...], bundle: str) -> tuple[str, ...]:
-    """Let the exit command start only where no prun holds ``client``; Python's start is most of what it costs."""
+def _unless_locked(command: tuple[str, ...], path: str) -> tuple[str, ...]:
+    """Let an exit command start only where no prun has locked ``path``; Python's start is most of what it costs."""
     flock = _tool("flock", DIRECTORIES)
     if not flock or os.path.basename(os.path.realpath(flock)) == "busybox":  # whose flock has no -E
         return (*command, "--unless-client")
-    return (flock, "--nonblock", "--conflict-exit-code", "0", os.path.join(bundle, "client"), *command)
+    return (flock, "--nonblock", "--conflict-exit-code", "0", path, *command)
 
 
 def _log_words(log: LogRequest | None, binary: str) -> list[str]:
@@ -214,7 +228,8 @@ def _tool(name: str, directories: tuple[str, ...]) -> str:
     return next((path for path in paths if os.access(path, os.X_OK) and os.path.isfile(path)), "")
 
 
-def _parsed(line: bytes) -> dict[str, object]:
+def parsed(line: bytes) -> dict[str, object]:
+    """Return what conmon says in a line, nothing where it says nothing."""
     with suppress(ValueError):
         answer = json.loads(line)
         if isinstance(answer, dict):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,7 @@ from prun.types import RUNTIME_FIELDS, Platform, RuntimeInfo
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 BINARIES = ("runc", "crun")
 # Not $PATH, which is the caller's: under sudo it may lead to somebody else's file.
@@ -27,6 +28,7 @@ OPTIONS = {
     "binary": "the OCI runtime: a name (runc, crun) or an absolute path; default: runc, else crun",
     "cdi-dir": "where CDI files are, DIR[:DIR]...; the last has priority; default: /etc/cdi:/var/run/cdi",
 }
+_PR_SET_PDEATHSIG = 1
 LOG_LIMIT_BYTES = 1 << 20
 _INSTALL = "install one: apt install runc"
 
@@ -104,11 +106,17 @@ class OciRuntime(NamedTuple):
         return os.path.lexists(os.path.join(self.root, container_id))
 
     def spawn(
-        self, words: list[str], *, log: str = "", stdio: tuple[int, int, int] | None = None, preserve_fds: int = 0
+        self,
+        words: list[str],
+        *,
+        log: str = "",
+        stdio: tuple[int, int, int] | None = None,
+        preserve_fds: int = 0,
+        bound: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start the binary; ``stdio`` are the descriptors it gets, by default ``/dev/null``.
 
-        It gets no other but as many from 3 on as ``preserve_fds`` says.
+        It gets no other but as many from 3 on as ``preserve_fds`` says.  ``bound``: it gets SIGTERM when we are killed.
 
         It leads a session of its own: Ctrl-C on our terminal reaches prun, which passes it on, and not both.
         """
@@ -128,6 +136,7 @@ class OciRuntime(NamedTuple):
                 close_fds=True,
                 pass_fds=range(3, 3 + preserve_fds),
                 start_new_session=True,
+                preexec_fn=_ending_with_us() if bound else None,  # noqa: PLW1509  one system call, no lock
             )
         except OSError as error:
             raise Unavailable(f"{self.binary} cannot be executed: {error.strerror}") from error
@@ -147,14 +156,12 @@ class OciRuntime(NamedTuple):
         Raises:
             Unavailable: the runtime could not, and still holds its state.
         """
-        for _ in range(2):  # the first may have been killed half-way
-            finish(self.spawn(["delete", "--force", container_id]))
-            if not self.knows(container_id):
-                return
-        raise Unavailable(
-            f"{self.name} could not delete container {container_id}",
-            hint=f"run {self.binary} --root {self.root} delete --force {container_id}",
-        )
+        finish(self.spawn(["delete", "--force", container_id]))
+        if self.knows(container_id):
+            raise Unavailable(
+                f"{self.name} could not delete container {container_id}",
+                hint=f"run {self.binary} --root {self.root} delete --force {container_id}",
+            )
 
     def state(self, container_id: str) -> Mapping[str, object]:
         """Return the OCI state (runtime.md#state), empty when the runtime does not know the container."""
@@ -185,6 +192,14 @@ class OciRuntime(NamedTuple):
         return ""
 
 
+def _ending_with_us() -> Callable[[], object]:
+    """Return what lets a child get SIGTERM when the thread that started it ends: PR_SET_PDEATHSIG(2const)."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
 def finish(process: subprocess.Popen[bytes]) -> int:
     """Wait for a call of the runtime; an exception of a signal handler waits, too, so that nothing is half done."""
     try:
@@ -204,6 +219,6 @@ def open_runtime(binary: str, state: str) -> OciRuntime:
 
 
 def _one_line(words: str) -> str:
-    for prefix in ("runc run failed: ", "runc create failed: ", "unable to start container process: "):
+    for prefix in ("runc run failed: ", "runc create failed: ", "exec failed: ", "unable to start container process: "):
         words = words.removeprefix(prefix)
     return "".join(c if c.isprintable() else " " for c in " ".join(words.split()))[:500]

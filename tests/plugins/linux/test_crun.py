@@ -21,7 +21,7 @@ exec "$@"
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["test_task.py", "test_loaded.py", "test_monitored.py"])
+@pytest.mark.parametrize("module", ["test_task.py", "test_loaded.py", "test_monitored.py", "test_session.py"])
 def test_crun_passes_what_runc_passes(module: str) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / module)]
     result = subprocess.run(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prun.cli import RUN_LIKE
 from prun.cli.completion.candidates import NOTHING, Answer, Candidates
 from prun.cli.completion.words import seen, words_of_line
-from prun.cli.options import GLOBAL, HELP, RUN
+from prun.cli.options import EXEC, GLOBAL, HELP, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,3 +78,11 @@ def _run(words: Sequence[str], current: str, candidates: Candidates) -> Answer:
         return candidates.of_options(line, (*RUN, HELP[0]), current)
     # An archive may stand in the place of an image.
     return NOTHING if line.rest or "rootfs" in line.values else candidates.images()._replace(paths="files")
+
+
+def _exec(words: Sequence[str], current: str, candidates: Candidates) -> Answer:
+    """Complete ``exec``: the words behind CONTAINER are the command's."""
+    line = seen(words, EXEC, interspersed=False)
+    if line.pending or (current.startswith("-") and not line.ended):
+        return candidates.of_options(line, (*EXEC, HELP[0]), current)
+    return NOTHING if line.rest or "cidfile" in line.values else candidates.containers(("running",))
