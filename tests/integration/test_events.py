@@ -34,7 +34,7 @@ def since() -> str:
 
 
 def test_the_life_of_a_container_in_dockers_fields(prun: Prun, since: str) -> None:
-    """090: labels included in container die"""
+    """090.6"""
     words = ("--label", "a=b c", "--name", "lived", "busybox", "sh", "-c", "exit 17")
     assert prun("run", *words).returncode == 17
     prun("rm", "lived")
@@ -52,7 +52,7 @@ def test_the_life_of_a_container_in_dockers_fields(prun: Prun, since: str) -> No
 
 
 def test_the_text_is_a_line_each(prun: Prun, since: str) -> None:
-    """090: events with a filter by label and --no-trunc option"""
+    """090.1, 090.2"""
     identity = prun("run", "-d", "--label", "k=v w", "--name", "texts", "busybox", "true").stdout.strip()
     prun("wait", "texts")
     common = ("events", "--since", since, "--stream=false", "-f", "event=start")
@@ -61,7 +61,7 @@ def test_the_text_is_a_line_each(prun: Prun, since: str) -> None:
     for more in (["label=k=v w"], ["label=k"], ["container=texts"], [f"container={identity[:9]}"], ["type=container"]):
         assert re.fullmatch(line, prun(*common, "-f", *more).stdout), more
     assert prun(*common, "-f", "label=k=other").stdout == ""
-    assert f" {identity[:12]} (" in prun(*common, "--trunc").stdout
+    assert f" {identity[:12]} (" in prun(*common, "--no-trunc=false").stdout
     formed = prun(
         "events", "--since", since, "--no-stream", "-f", "event=die", "--format", "{{.ID}}--{{.Name}}--{{.Status}}"
     )
@@ -70,7 +70,7 @@ def test_the_text_is_a_line_each(prun: Prun, since: str) -> None:
 
 
 def test_filters_of_one_key_are_alternatives(prun: Prun, since: str) -> None:
-    """090: events with disjunctive filters"""
+    """090.5"""
     for name in ("c1", "c2", "c3"):
         prun("run", "--rm", "--name", name, "busybox", "true")
     found = past(prun, since, "-f", "container=c1", "-f", "container=c2", "-f", "event=start", "-f", "image=busybox")
@@ -78,7 +78,7 @@ def test_filters_of_one_key_are_alternatives(prun: Prun, since: str) -> None:
 
 
 def test_images_and_volumes_have_events(prun: Prun, archive: Path, tmp_path: Path, since: str) -> None:
-    """090: image events"""
+    """090.3"""
     prun("tag", "busybox", "other:1")
     prun("save", "-o", str(tmp_path / "saved"), "other:1")
     prun("rmi", "other:1")

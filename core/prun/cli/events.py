@@ -26,15 +26,19 @@ _TYPES = ("container", "image", "volume")
 _ID_DIGITS = 12
 
 
+def _switch(name: str, text: str) -> Any:
+    """Return an option that is on, and that ``=false`` switches off."""
+    return click.option(name, is_flag=False, flag_value="true", default="true", type=bool, metavar="[BOOL]", help=text)
+
+
 @click.command()
-@click.option(
-    "--since", default="", metavar="TIME", help="What has happened since then (a date, seconds, or 10m: ago)."
-)
-@click.option("--until", default="", metavar="TIME", help="What happens until then; past it, the command ends at once.")
+@click.option("--since", default="", metavar="TIME", help="What has happened since then: a date, or 10m ago.")
+@click.option("--until", default="", metavar="TIME", help="What happens until then; once that is past, end.")
 @filter_option("container", "event", "image", "label", "type", "volume")
-@click.option("--stream/--no-stream", default=True, help="Wait for what is to come; without, only what has been.")
+@_switch("--stream", "Wait for what is to come (the default).")
+@click.option("--no-stream", is_flag=True, help="Show only what has been.")
 @click.option("--format", "form", default="", metavar="json|TEMPLATE", help="How to show each.")
-@click.option("--no-trunc/--trunc", default=True, help="Show whole ids (the default).")
+@_switch("--no-trunc", "Show whole ids (the default).")
 @click.pass_obj
 def events(
     settings: Mapping[str, str],
@@ -42,12 +46,14 @@ def events(
     until: str,
     filters: tuple[str, ...],
     stream: bool,
+    no_stream: bool,
     form: str,
     no_trunc: bool,
 ) -> None:
     """Show what happens to containers, images and volumes."""
     from prun.when import point_ns
 
+    stream = stream and not no_stream
     since_ns, until_ns = point_ns(since) if since else None, point_ns(until) if until else None
     fits = parse_filters(filters, _KEYS)
     template = parse(form) if form and form != "json" else None
