@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MODIFY, ATTRIB, MOVED_TO, CREATE, DELETE_SELF, MOVE_SELF = 0x2, 0x4, 0x80, 0x100, 0x400, 0x800
 _MASK = MODIFY | ATTRIB | MOVED_TO | CREATE | DELETE_SELF | MOVE_SELF
 _POLL_S = 0.2
+# After a change, look again: SQLite writes a transaction to its file first, and lets others see it a moment later.
+_LOOK_AGAIN_S = (0.02, 0.1, 0.5, 2.0)
 _MOST_BYTES = 1 << 16
 
 
@@ -27,6 +29,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._fd, self._add = _opened()
+        self._again: list[float] = []
 
     def add(self, path: str) -> None:
         """Look at this path from now on, at what is there now: one that is added again is looked at anew."""
@@ -34,12 +37,17 @@ class Watch:
             self.close()  # it cannot be watched: rather look again and again than miss something
 
     def wait(self, timeout_s: float | None = None, others: Iterable[int] = ()) -> list[int]:
-        """Return when something has changed, the time is up, or one of the descriptors ``others`` is ready: those."""
-        if self._fd < 0:
-            timeout_s = _POLL_S if timeout_s is None else min(timeout_s, _POLL_S)
+        """Return when something has changed, the time is up, or one of the descriptors ``others`` is ready: those.
+
+        It also returns a few times in the two seconds after a change, although there is none.
+        """
+        if soon := [*([_POLL_S] if self._fd < 0 else []), *self._again[:1]]:
+            timeout_s = min(*soon, float("inf") if timeout_s is None else timeout_s)
+        self._again = self._again[1:]
         ready, _, _ = select.select([*others, *([self._fd] if self._fd >= 0 else [])], [], [], timeout_s)
         if self._fd in ready:
             ready.remove(self._fd)
+            self._again = list(_LOOK_AGAIN_S)
             with suppress(BlockingIOError):
                 while len(os.read(self._fd, _MOST_BYTES)) > _MOST_BYTES // 2:
                     pass

@@ -17,7 +17,7 @@ from prun.cli.template.values import Pairs
 from prun.events import coming, past
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from prun.cli.template import Template
     from prun.metadata import EventRow
@@ -26,7 +26,7 @@ _TYPES = ("container", "image", "volume")
 _ID_DIGITS = 12
 
 
-def _switch(name: str, text: str) -> Any:
+def _switch(name: str, text: str) -> Callable[[Any], Any]:
     """Return an option that is on, and that ``=false`` switches off."""
     return click.option(name, is_flag=False, flag_value="true", default="true", type=bool, metavar="[BOOL]", help=text)
 
