@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from prun.request.resources import Resources
+
 STDOUT, STDERR = 1, 2
 
 
@@ -105,6 +107,22 @@ class Session(Task, Protocol):
         ...
 
 
+class TaskStats(NamedTuple):
+    """What a task has used since its start (processor time, bytes), and uses now (memory, processes).
+
+    Memory is without the part of the page cache that is not in use; its limit is the machine's where there is none.
+    """
+
+    cpu_ns: int = 0
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    network_received_bytes: int = 0
+    network_sent_bytes: int = 0
+    block_read_bytes: int = 0
+    block_written_bytes: int = 0
+    pids: int = 0
+
+
 class LiveTask(Task, Protocol):
     """A task whose process something else waits for.
 
@@ -162,4 +180,20 @@ class LiveTask(Task, Protocol):
 
     def session(self, directory: str) -> Session:
         """Find a process again that ``exec`` has made there; also one that has ended."""
+
+    def stats(self) -> TaskStats:
+        """Return what it uses.
+
+        Raises:
+            FailedPrecondition: nobody counts it.
+        """
+        ...
+
+    def update(self, resources: "Resources") -> None:
+        """Limit it to these resources from now on.
+
+        Raises:
+            InvalidArgument, FailedPrecondition: this machine cannot; nothing has changed.
+            Unavailable: the OCI runtime could not.
+        """
         ...

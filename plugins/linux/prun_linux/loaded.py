@@ -24,7 +24,8 @@ from prun_linux.task import END_TIMEOUT_S, has_ended, send
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prun.live import Attachment, ExecRequest, Session
+    from prun.live import Attachment, ExecRequest, Session, TaskStats
+    from prun.request.resources import Resources
     from prun.types import Console, RunRequest
     from prun_linux.task import Launch
 
@@ -120,6 +121,25 @@ class LoadedTask:
     def resume(self) -> None:
         self._tell("resume")
 
+    def stats(self) -> TaskStats:
+        from prun_linux import stats
+
+        return stats.read(_cgroups_path(self._container), self.pid)
+
+    def update(self, resources: Resources) -> None:
+        from prun_linux.updating import runtime_document
+
+        if self._runtime is None:
+            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
+        document = runtime_document(resources, _cgroups_path(self._container), self._runtime.binary)
+        path = os.path.join(self._container.bundle, "update.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        try:
+            self._tell("update", "--resources", path)
+        finally:
+            os.unlink(path)
+
     def probe(self, words: Sequence[str], timeout_s: float) -> tuple[int | None, bytes]:
         from prun_linux.probe import probe
 
@@ -166,12 +186,12 @@ class LoadedTask:
             time.sleep(0.001)
         return status or monitor.exit_status(bundle) or UNKNOWN
 
-    def _tell(self, verb: str) -> None:
+    def _tell(self, verb: str, *options: str) -> None:
         container_id = self._container.id
         if self._runtime is None:
             raise FailedPrecondition(f"container {container_id[:12]} is not running")
         log = os.path.join(self._container.bundle, "log.json")
-        if words := self._runtime.call(verb, container_id, log=log):
+        if words := self._runtime.call(verb, *options, container_id, log=log):
             raise Unavailable(f"{self._runtime.name} could not {verb} container {container_id[:12]}: {words}")
 
 

@@ -44,12 +44,7 @@ def spec_opts(request: RunRequest, mount: str = cgroups.MOUNT) -> list[SpecOpt]:
     """
     opts: list[SpecOpt] = []
     if request.resources:
-        opts += [
-            _memory(request.resources, mount),
-            _cpu(request.resources),
-            *([with_pids_limit(request.resources.pids_limit)] if request.resources.pids_limit else []),
-            *_block_io(request.resources),
-        ]
+        opts += limit_opts(request.resources, mount)
     if request.ulimits:
         opts.append(with_rlimits(request.ulimits))
     if request.sysctls:
@@ -59,6 +54,16 @@ def spec_opts(request: RunRequest, mount: str = cgroups.MOUNT) -> list[SpecOpt]:
     if request.oom_score_adj is not None:
         opts.append(with_oom_score_adj(request.oom_score_adj))
     return opts
+
+
+def limit_opts(resources: Resources, mount: str = cgroups.MOUNT) -> list[SpecOpt]:
+    """Return the options for the cgroup's limits; raises as ``spec_opts``."""
+    return [
+        _memory(resources, mount),
+        _cpu(resources),
+        *([with_pids_limit(resources.pids_limit)] if resources.pids_limit else []),
+        *_block_io(resources),
+    ]
 
 
 def _memory(resources: Resources, mount: str) -> SpecOpt:
