@@ -25,4 +25,10 @@ def runtime_document(resources: Resources, cgroups_path: str, binary: str) -> Sp
         opt(spec)
     if problems := limits.problems(spec, binary):
         raise FailedPrecondition("; ".join(each.message for each in problems), hint=problems[0].hint)
-    return spec["linux"].get("resources", {})
+    found: SpecResources = spec["linux"].get("resources", {})
+    # A new cgroup has no limit where the spec is silent; one that is there has to be told.
+    if resources.pids_limit == -1:
+        found.setdefault("pids", {})["limit"] = -1
+    if resources.cpu_quota_us == -1:
+        found.setdefault("cpu", {})["quota"] = -1
+    return found
