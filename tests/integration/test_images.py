@@ -220,7 +220,7 @@ def test_import_says_what_it_cannot_take(prun: Prun, tmp_path: Path) -> None:
     assert "is a URL" in refused(prun, "import", "https://example.invalid/x.tar")
     assert "is a directory" in refused(prun, "import", str(tmp_path))
     assert "does not exist" in refused(prun, "import", str(tmp_path / "x.tar"))
-    assert "'RUN' is not known" in refused(prun, "import", "-c", "RUN x", str(tmp_path / "x.tar"))
+    assert "did not understand change instruction" in refused(prun, "import", "-c", "RUN x", str(tmp_path / "x.tar"))
     assert "has a digest" in refused(prun, "import", "x.tar", f"x@sha256:{'0' * 64}")
 
 

@@ -11,9 +11,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from prun.errors import FailedPrecondition, InvalidArgument
-from prun.files.instructions import applied
 from prun.files.layers import mount_points, require_layer
 from prun.files.origin import Origin, origin_of
+from prun.image.instructions import applied
 from prun.rootfs import tarstream
 from prun.rootfs.changes import changes
 from prun.rootfs.failures import translated

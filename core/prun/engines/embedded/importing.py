@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 from prun.engines.embedded.garbage import collected_on_failure
 from prun.engines.embedded.images import put, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
-from prun.image.changes import with_changes
+from prun.image.instructions import applied
 from prun.image.media_type import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from prun.image.platform import host_platform
 from prun.image.reference import parse_reference
@@ -59,7 +59,7 @@ def import_image(store: Store, source: str, wanted: Import, stdin: BinaryIO | No
         DataLoss: it is damaged.
     """
     name = str(_reference(wanted.name)) if wanted.name else ""
-    config = with_changes({}, wanted.changes)
+    config = applied({}, wanted.changes)
     with collected_on_failure(store), ExitStack() as stack:
         file, label = _open(source, stdin, stack)
         with store.content.ingesting() as ingest:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prun.errors import InvalidArgument
-from prun.files.instructions import applied
+from prun.image.instructions import applied
 
 BASE: Any = {"Cmd": ["sh"], "Env": ["PATH=/bin", "A=1"], "WorkingDir": "/srv", "Labels": {"x": "y"}}
 

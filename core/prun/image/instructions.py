@@ -1,4 +1,4 @@
-"""Instructions of a Dockerfile that change an image's config (``commit --change``).
+"""Instructions of a Dockerfile that change an image's config (``commit --change``, ``import --change``).
 
 ``NAME VALUE``, and podman's ``NAME=VALUE``.  Nothing is expanded.
 
