@@ -2,7 +2,7 @@
 
 run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
 library  prun.run() in one process
-import   load and unpack a Debian image of several layers into an empty store
+import   load and unpack a Debian image and one of 100,000 small files into an empty store; CPU time and memory too
 """
 
 from __future__ import annotations

@@ -384,3 +384,32 @@ def test_removing_waits_for_no_load_and_takes_nothing_from_it(prun: Prun, tmp_pa
     done(prun, "save", "-o", str(tmp_path / "again.tar"), "busybox")
     assert (tmp_path / "again.tar").read_bytes() == data
     done(prun, "run", "--rm", "busybox", "true")
+
+
+# mount
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_image_is_mounted_read_only_until_it_is_unmounted(prun: Prun, layout: Path, layers: int) -> None:
+    name = {1: "busybox", 2: "made"}[layers]
+    done(prun, "load", "--no-unpack", "--tag", "made", f"oci:{layout}")
+    path = done(prun, "image", "mount", name).strip()
+    try:
+        assert sorted(os.listdir(f"{path}/etc")) == {1: [], 2: ["a", "b"]}[layers] or layers == 1
+        with pytest.raises(OSError, match="Read-only"):
+            os.mkdir(f"{path}/new")
+        assert done(prun, "image", "mount", name).strip() == path
+        assert done(prun, "image", "mount") == f"docker.io/library/{name}:latest {path}\n"
+        assert "is mounted" in refused(prun, "rmi", name)
+        assert name not in done(prun, "image", "prune", "-af")
+        assert done(prun, "system", "check") == "nothing is left over\n"
+    finally:
+        digest = done(prun, "image", "unmount", name).strip()
+    assert digest == identity(prun, name)
+    assert not os.path.exists(path)
+    assert "is not mounted" in refused(prun, "image", "umount", name)
+    done(prun, "image", "umount", "-f", name)
+    done(prun, "image", "mount", "-a")
+    assert done(prun, "rmi", "-f", name).startswith("Untagged")
+    done(prun, "image", "unmount", "-a")
+    assert prun.traces()["mounts"] == []

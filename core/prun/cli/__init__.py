@@ -96,6 +96,7 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         return execution.execute(rest, settings)
     if name not in WITHOUT_STORE and own_root_is_wanted(settings) and "--help" not in rest:
         _enter_user_namespace(settings)
+        settings["entered"] = "1"
     return _click(parsed.rest, settings)
 
 

@@ -12,6 +12,7 @@ from prun.cli.imagerows import chosen
 from prun.cli.images import opened
 from prun.cli.listing import RECORD_FORMAT
 from prun.cli.output import printable, size
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,6 @@ def inspect(settings: Mapping[str, str], names: tuple[str, ...], form: str) -> N
 def exists(settings: Mapping[str, str], name: str) -> int:
     """Exit with 0 where there is such an image, with 1 where there is none."""
     from prun.engines.embedded.images import find
-    from prun.errors import NotFound
 
     with opened(settings) as store:
         try:
@@ -70,6 +70,52 @@ def verify(settings: Mapping[str, str], names: tuple[str, ...]) -> int:
             damaged |= bool(problems)
             print("\n".join(f"{name}: {printable(problem)}" for problem in problems) or f"{name}: whole")
     return int(damaged)
+
+
+@image.command()
+@click.argument("names", nargs=-1, metavar="[IMAGE...]")
+@click.option("-a", "--all", "everything", is_flag=True, help="Mount all images.")
+@click.pass_obj
+def mount(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> None:
+    """Mount images read-only and print where; without IMAGE, list those that are mounted."""
+    from prun.engines.embedded.image_mounts import mount_image, mounted_images
+    from prun.engines.embedded.images import find
+
+    if "entered" in settings:
+        raise FailedPrecondition(
+            "what an ordinary user mounts is gone at the end of this command", hint="prun unshare sh, and there again"
+        )
+    with opened(settings) as store:
+        rows = store.metadata.images() if everything else [find(store, name) for name in names]
+        if names or everything:
+            found = [(row.name, mount_image(store, row)) for row in rows]
+        else:
+            paths = mounted_images(store)
+            found = [(row.name, paths[row.digest]) for row in store.metadata.images() if row.digest in paths]
+    for name, path in found:
+        print(path if len(names) == 1 else f"{printable(name)} {path}")
+
+
+@image.command()
+@click.argument("names", nargs=-1, metavar="[IMAGE...]")
+@click.option("-a", "--all", "everything", is_flag=True, help="Unmount all images.")
+@click.option("-f", "--force", is_flag=True, help="One that is not mounted is no error.")
+@click.pass_obj
+def unmount(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, force: bool) -> None:
+    """Unmount images."""
+    from prun.engines.embedded.image_mounts import mounted_images, unmount_image
+    from prun.engines.embedded.images import find
+
+    if everything == bool(names):
+        raise InvalidArgument("either IMAGE or --all is needed", hint="prun image unmount IMAGE..., or --all")
+    with opened(settings) as store:
+        for digest in mounted_images(store) if everything else [find(store, name).digest for name in names]:
+            if not unmount_image(store, digest) and not force:
+                raise FailedPrecondition(f"image {digest} is not mounted", hint="prun image mount lists those that are")
+            print(digest)
+
+
+image.add_command(unmount, "umount")
 
 
 @image.command()

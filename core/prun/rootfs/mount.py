@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PAGE_BYTES = 4096
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+_MS_RDONLY, _MS_REMOUNT = 1, 0x20
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 # A layer must not point at files outside of itself; "off" would still follow (kernel, overlayfs.rst, "redirect_dir").
 _FIXED = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
@@ -257,6 +258,20 @@ def bind(source: str, target: str) -> None:
         syscalls.old_mount(source, target, "", _MS_BIND | _MS_REC, "")
     except OSError as error:
         raise failure(f"{source} cannot be mounted at {target}", error) from error
+
+
+def bind_readonly(source: str, target: str) -> None:
+    """Mount the directory ``source`` at ``target`` too, where nothing can be written.
+
+    Raises:
+        PermissionDenied: the caller is not root.
+    """
+    bind(source, target)
+    try:
+        syscalls.old_mount("none", target, "", _MS_BIND | _MS_REMOUNT | _MS_RDONLY, "")
+    except OSError as error:
+        unmount(target)
+        raise failure(f"{target} cannot be made read-only", error) from error
 
 
 def unmount(target: str) -> None:

@@ -78,8 +78,11 @@ def drop(store: Store, names: list[str]) -> Removed:
 
 
 def unused(store: Store) -> list[ImageRow]:
-    """Return the images that no container was made from or has mounted."""
-    return [row for row in store.metadata.images() if not users(store, row)]
+    """Return the images that no container was made from or has mounted, and that are not mounted themselves."""
+    from prun.engines.embedded.image_mounts import mounted_images
+
+    mounted = mounted_images(store)
+    return [row for row in store.metadata.images() if row.digest not in mounted and not users(store, row)]
 
 
 def users(store: Store, row: ImageRow) -> list[ContainerRow]:
@@ -182,6 +185,10 @@ def _manifest_digests(store: Store, row: ImageRow) -> set[str]:
 
 
 def _refuse_in_use(store: Store, row: ImageRow, *, force: bool) -> None:
+    from prun.engines.embedded.image_mounts import mounted_images, unmount_image
+
+    if row.digest in mounted_images(store) and not force:
+        raise FailedPrecondition(f"image {row.name} is mounted", hint=f"prun image unmount {row.name}, or --force")
     for user in users(store, row):
         if force and user.status in ("created", "stopped"):
             continue
@@ -189,3 +196,4 @@ def _refuse_in_use(store: Store, row: ImageRow, *, force: bool) -> None:
         raise FailedPrecondition(
             f"image {row.name} is in use by container {user.name}", hint=f"remove it first: prun {how} {user.name}"
         )
+    unmount_image(store, row.digest)
