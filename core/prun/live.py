@@ -161,6 +161,10 @@ class LiveTask(Task, Protocol):
         """Run a command as the container's process runs; its exit code, None when the time is up, and its output."""
         ...
 
+    def pids(self) -> list[int]:
+        """Return the pids, this machine's, of all processes of the container."""
+        ...
+
     def pause(self) -> None:
         """Stop every process of the container where it stands."""
         ...

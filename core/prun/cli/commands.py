@@ -139,6 +139,7 @@ COMMANDS = {
     "stop": ("lifecycle", "Ask containers to end, and end them when the time is up."),
     "tag": ("images", "Give an image another name."),
     "system": ("system", "Look after the store."),
+    "top": ("top", "Show the processes of a container."),
     "unpause": ("lifecycle", "Let the processes of containers go on."),
     "unshare": ("unshare", "Run a command in the user namespace of prun without root."),
     "tags": ("registries", "List the tags of a repository in a registry."),

@@ -329,8 +329,9 @@ def _start_attached(
         with ForwardedSignals() as signals:
             return attach_to(store, row, stdin=interactive, detach_keys=detach_keys, signals=signals) or 0
     request = stored_request(store, row)
+    keys = request.detach_keys if detach_keys is None else detach_keys
     streams = ("stdout", "stderr", *(("stdin",) if interactive else ()))
-    request = request._replace(attach=streams, detach_keys=detach_keys or request.detach_keys, sig_proxy=sig_proxy)
+    request = request._replace(attach=streams, detach_keys=keys, sig_proxy=sig_proxy)
     with ForwardedSignals() as forwarded:
         return _runner_of(settings, row).execute(request, forwarded).exit_code
 

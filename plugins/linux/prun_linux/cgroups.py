@@ -63,6 +63,15 @@ def directories(cgroups_path: str) -> list[str]:
     return [path for path in paths if os.path.isdir(path)]
 
 
+def pids(cgroups_path: str) -> list[int]:
+    """Return the pids of the processes in an absolute ``cgroupsPath`` and in the cgroups below it."""
+    found: set[int] = set()
+    for top in directories(cgroups_path):
+        for directory, _, _ in os.walk(top):
+            found.update(int(word) for word in words_of(f"{directory}/cgroup.procs"))
+    return sorted(found - {0})
+
+
 def remove(cgroups_path: str, timeout_s: float = 5.0) -> list[str]:
     """Kill what is in a container's cgroups and remove them; return those that could not be removed in time.
 

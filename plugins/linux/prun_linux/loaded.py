@@ -140,6 +140,9 @@ class LoadedTask:
         finally:
             os.unlink(path)
 
+    def pids(self) -> list[int]:
+        return cgroups.pids(_cgroups_path(self._container)) or ([self.pid] if self.pid else [])
+
     def probe(self, words: Sequence[str], timeout_s: float) -> tuple[int | None, bytes]:
         from prun_linux.probe import probe
 
