@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from prun.live import LiveTask
-    from prun.metadata import ContainerRow
+    from prun.metadata import ContainerRow, Lease
     from prun.state import Store
     from prun.types import Task
 
@@ -66,9 +66,11 @@ def end_task(store: Store, row: ContainerRow) -> None:
         return  # nothing can be left, or nothing can be reached: the next command must work all the same
 
 
-def take(store: Store, container_id: str) -> ContainerRow | None:
-    """Take a container over from its monitor, or from whoever is dead; None where another process is quicker."""
-    lease = store.metadata.lease(container_id)
+def take(store: Store, container_id: str, lease: Lease | None) -> ContainerRow | None:
+    """Take a container over from its monitor, or from whoever is dead; None where another process is quicker.
+
+    ``lease`` is what was read before looking at the container: as long as nobody else has it, what was seen is true.
+    """
     ours = own_lease(container_id)
     if lease == ours or (store.metadata.take_lease(lease, ours) if lease else store.metadata.add_lease(ours)):
         return store.metadata.container(container_id)
@@ -81,6 +83,7 @@ def finish_ended(container: Record, exit_command: Sequence[str]) -> None:
     One with a restart policy is left to ``exit_command``.  When this returns, the monitor is gone too.
     """
     store = container.store
+    lease = store.metadata.lease(container.row.id)
     row = store.metadata.container(container.row.id)
     if row is None or row.status not in ("running", "paused"):
         return
@@ -90,7 +93,7 @@ def finish_ended(container: Record, exit_command: Sequence[str]) -> None:
     monitor = task.monitor_pid
     if row.restart:
         _call(exit_command)
-    elif (row := take(store, row.id)) is not None:
+    elif (row := take(store, row.id, lease)) is not None:
         finish(store, row)
     wait_for_end(monitor, RELEASE_S)
 
@@ -117,6 +120,22 @@ def wait_for_end(pid: int | None, timeout_s: float) -> None:
             select.select([pidfd], [], [], timeout_s)
         finally:
             os.close(pidfd)
+
+
+def is_next_run(row: ContainerRow, now: ContainerRow | None) -> bool:
+    """Tell whether a container is waiting to run, or runs, once more after it ran as ``row`` says."""
+    if now is None or row.status == "restarting":
+        return False
+    lives = now.status in ("running", "paused")
+    return now.status == "restarting" or (lives and (now.pid, now.start_time) != (row.pid, row.start_time))
+
+
+def has_ended(store: Store, row: ContainerRow) -> bool:
+    """Tell whether the process of a container that is said to live has ended; its exit code is written down by then."""
+    try:
+        return find_task(store, row).wait(0) is not None
+    except (Unimplemented, NotFound, PluginError):
+        return True  # nothing of it is within our reach but its record
 
 
 def finish(store: Store, row: ContainerRow, *, error: str = "") -> float | None:
@@ -165,7 +184,7 @@ def at_work(store: Store, row: ContainerRow) -> Iterator[ContainerRow]:
         NotFound: another one has removed it.
     """
     ours = own_lease(row.id)
-    if not store.metadata.add_lease(ours):
+    if not store.metadata.add_lease(ours) and store.metadata.lease(row.id) != ours:
         if store.metadata.container(row.id) is None:
             raise NotFound(f"no such container: {row.name}", hint="another prun has just removed it")
         raise FailedPrecondition(f"container {row.name} is being worked on by another prun", hint="try again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 
 
 def is_process(pid: int, started: int) -> bool:
@@ -34,6 +35,7 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+@cache
 def boot_id() -> str:
     """Return what tells this boot of the machine from others; empty where the system does not say."""
     try:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from prun.ending import end_task, find_task, finish, take
-from prun.errors import NotFound, PluginError, PrunError, Unimplemented
-from prun.record import Record, is_alive, owner_of, remove_bundle
+from prun.ending import end_task, finish, has_ended, take
+from prun.errors import PrunError
+from prun.identity import boot_id
+from prun.metadata import Lease
+from prun.record import Record, is_alive, own_lease, owner_of, remove_bundle
 from prun.sessions import end_strays
 
 if TYPE_CHECKING:
-    from prun.live import LiveTask
-    from prun.metadata import ContainerRow, Lease
+    from prun.metadata import ContainerRow
     from prun.state import Store
 
 
@@ -30,11 +31,20 @@ def recover(store: Store) -> list[str]:
 
 
 def _recovered(store: Store, container_id: str, lease: Lease | None) -> str:
-    row = take(store, container_id) if lease is None or store.metadata.lease(container_id) == lease else None
+    row = take(store, container_id, lease)
     if row is None:
         return ""
+    try:
+        return _cleared(store, row, lease)
+    except PrunError as error:  # of one container, which must not keep the command from all the others
+        if lease is None or not store.metadata.take_lease(own_lease(row.id), lease):
+            store.metadata.drop_lease(row.id)
+        return f"container {row.name}: cannot be taken down: {error}"
+
+
+def _cleared(store: Store, row: ContainerRow, lease: Lease | None) -> str:
     if row.monitored and row.status in ("running", "paused"):
-        return _without_monitor(store, row)
+        return _without_monitor(store, row, lease)
     if row.status == "restarting":
         Record(store, row).set(status="stopped")
     end_task(store, row)
@@ -46,17 +56,19 @@ def _recovered(store: Store, container_id: str, lease: Lease | None) -> str:
     return f"container {row.name}: its prun (pid {lease.pid if lease else 'unknown'}) is gone; {fate}"
 
 
-def _without_monitor(store: Store, row: ContainerRow) -> str:
-    """Look after a container whose monitor is gone: killed, or with the machine that was restarted."""
-    try:
-        task = cast("LiveTask", find_task(store, row))
-        lives = task.pid is not None and task.exited() is None
-    except (Unimplemented, NotFound, PluginError):
-        lives = False
-    if lives:
-        store.metadata.drop_lease(row.id)
+def _without_monitor(store: Store, row: ContainerRow, lease: Lease | None) -> str:
+    """Look after a container whose monitor is gone: killed, or with the machine that was restarted.
+
+    As long as its process lives, that has the lease: when it ends, somebody has to see it.
+    """
+    if lease and lease.boot_id != boot_id():
+        finish(store, row, error="the machine was restarted: how it ended is not known")
+        return f"container {row.name}: the machine was restarted while it ran"
+    if not has_ended(store, row):
+        alive = Lease(row.id, boot_id(), row.pid or 0, row.start_time)
+        store.metadata.take_lease(own_lease(row.id), alive)
         return ""
-    finish(store, row, error="its monitor was killed, or the machine restarted: how it ended is not known")
+    finish(store, row, error="its monitor was killed: how it ended is not known")
     return f"container {row.name}: its monitor is gone, and its process has ended"
 
 

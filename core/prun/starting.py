@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prun.ending import LIVING, RELEASE_S, find_task, live_task
+from prun.ending import LIVING, find_task, live_task
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
 from prun.record import UNKNOWN_CODE, is_alive
-from prun.recovery import recover
 from prun.request.stored import loaded
+from prun.stopping import settle
 
 if TYPE_CHECKING:
     from prun.metadata import ContainerRow
@@ -48,18 +48,9 @@ def wait(store: Store, row: ContainerRow) -> int:
         except (Unimplemented, NotFound, PluginError):  # nothing of it is within our reach but its record
             while _is_held(store, row.id):
                 time.sleep(0.05)
-    # Whoever is at work on it writes down how it ended, a moment later.
-    deadline = time.monotonic() + RELEASE_S
-    now: ContainerRow | None = row
-    while (now := store.metadata.container(row.id)) and now.status in ("running", "paused"):
-        if not _is_held(store, row.id) or time.monotonic() > deadline:
-            recover(store)
-            now = store.metadata.container(row.id)
-            break
-        time.sleep(0.005)
-    while now is not None and now.status == "stopped" and _is_held(store, row.id):
-        time.sleep(0.005)  # it is being taken down: what is done with it next must not be in the way
-    if now is not None and store.metadata.container(row.id) is not None:
+        settle(store, row)  # whoever is at work on it writes down how it ended, a moment later
+    now = store.metadata.container(row.id)
+    if now is not None and now.status not in ("running", "paused"):  # by its policy, it may run again
         return now.exit_code or 0
     event = store.metadata.last_event(row.id, "die")
     return int(event.attributes.get("exitCode", UNKNOWN_CODE)) if event else UNKNOWN_CODE

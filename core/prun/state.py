@@ -136,14 +136,11 @@ class Store:
 
         Raises:
             AlreadyExists: the id or the name is taken, or the file that shall hold the id is there.
-            FailedPrecondition: somebody else is at work on it.
+            FailedPrecondition: somebody else is at work on it, or has just started it.
+            NotFound: somebody else has just removed it.
         """
         with ExitStack() as stack:
-            row = self.metadata.container(request.id) if request.again else None
-            if row is None:
-                row = self._added(request, stack)
-            elif not self._leased(row.id):
-                raise FailedPrecondition(f"container {row.name} is being worked on by another prun", hint="try again")
+            row = self._leased(request) if request.again else self._added(request, stack)
             record = Record(self, row, request.pid_file)
             stack.callback(record.end)
             remove_bundle(record.bundle)  # of a run before this one that was killed
@@ -178,10 +175,19 @@ class Store:
         self.metadata.add_container(row, own_lease(row.id))
         return row
 
-    def _leased(self, container_id: str) -> bool:
-        """Let this process be at work on a container, if it is not already: it may have been executed by who was."""
-        ours = own_lease(container_id)
-        return self.metadata.add_lease(ours) or self.metadata.lease(container_id) == ours
+    def _leased(self, request: RunRequest) -> ContainerRow:
+        """Be at work on a container that is to start again, if we are not already: executed by who was."""
+        ours = own_lease(request.id)
+        is_ours = self.metadata.add_lease(ours) or self.metadata.lease(request.id) == ours
+        row = self.metadata.container(request.id)
+        if row is None:
+            raise NotFound(f"no such container: {request.name}", hint="another prun has just removed it")
+        if row.status in ("created", "stopped") and is_ours:
+            return row
+        if is_ours:
+            self.metadata.drop_lease(row.id)
+        doing = "is being worked on by another prun" if row.status in ("created", "stopped") else f"is {row.status}"
+        raise FailedPrecondition(f"container {row.name} {doing}", hint="try again")
 
     @contextmanager
     def _locked(self, *, exclusive: bool) -> Iterator[None]:

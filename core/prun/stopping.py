@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal as signals
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from prun.ending import LIVING, RELEASE_S, at_work, find_task, live_task
+from prun.ending import LIVING, RELEASE_S, at_work, find_task, is_next_run, live_task, wait_for_end
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unavailable, Unimplemented
-from prun.record import Record, is_alive, remove_bundle
+from prun.record import Record, is_alive, own_lease, remove_bundle
 from prun.recovery import recover
 
 if TYPE_CHECKING:
     from prun.live import LiveTask
     from prun.metadata import ContainerRow
     from prun.state import Store
+    from prun.types import Task
 
 STOP_S = 10.0  # docker's
+SETTLE_S = 60.0  # where two hundred end at once
 SIGTERM, SIGKILL = 15, 9
 
 
@@ -26,21 +29,26 @@ def stop(store: Store, row: ContainerRow, timeout_s: float | None = None, signal
 
     ``timeout_s`` None is the container's own, else docker's ten seconds; ``signal`` None its stop signal.
     """
-    if row.status not in LIVING:
-        return
-    store.metadata.update_container(row.id, stop_asked=True)
-    if row.status == "restarting":
-        _end_restart(store, row)
-        return
+    now: ContainerRow | None = row
+    while now and now.status in LIVING:  # its restart policy may have been quicker
+        store.metadata.update_container(now.id, stop_asked=True)
+        if now.status == "restarting":
+            _end_restart(store, now)
+        else:
+            _end_process(store, now, timeout_s, signal)
+        settle(store, now)
+        now = store.metadata.container(now.id)
+
+
+def _end_process(store: Store, row: ContainerRow, timeout_s: float | None, signal: int | None) -> None:
     task = find_task(store, row)
     if row.status == "paused":
-        cast("LiveTask", task).resume()  # what is stopped where it stands could not act on a signal
+        _thaw(task)  # what is stopped where it stands could not act on a signal
     task.kill(_signal_of(row) if signal is None else signal)
     wanted = _stop_timeout(row) if timeout_s is None else timeout_s
     if task.wait(None if wanted == float("inf") else wanted) is None:
         task.kill(SIGKILL)
         task.wait(RELEASE_S)
-    settle(store, row)
 
 
 def kill(store: Store, row: ContainerRow, signal: int, *, by_user: bool = True) -> None:
@@ -56,16 +64,25 @@ def kill(store: Store, row: ContainerRow, signal: int, *, by_user: bool = True) 
         return
     if row.status not in ("running", "paused"):
         raise FailedPrecondition(f"container {row.name} is not running")
-    if signal == SIGKILL and by_user:
+    if by_user and signal in (SIGKILL, _signal_of(row)):
         store.metadata.update_container(row.id, stop_asked=True)
     task = find_task(store, row)
     task.kill(signal)
     store.metadata.add_event("container", "kill", row.id, {"name": row.name, "image": row.image, "signal": str(signal)})
     if signal == SIGKILL:
         if row.status == "paused":
-            cast("LiveTask", task).resume()  # cgroup v1 keeps even this signal from what is frozen
+            _thaw(task)  # cgroup v1 keeps even this signal from what is frozen
         task.wait(RELEASE_S)
         settle(store, row)
+        now = store.metadata.container(row.id)
+        if by_user and now and now.status == "restarting":
+            stop(store, now)  # it had ended by itself, just before
+
+
+def _thaw(task: Task) -> None:
+    """Let a paused container go on, unless it has ended, or goes on, by now."""
+    with suppress(Unavailable, FailedPrecondition):
+        cast("LiveTask", task).resume()
 
 
 def pause(store: Store, row: ContainerRow) -> None:
@@ -103,15 +120,21 @@ def _set_paused(store: Store, row: ContainerRow, status: str, action: str) -> No
 def settle(store: Store, row: ContainerRow) -> None:
     """Wait until whoever is at work on a container whose process has ended lets go of it; if nobody does, do it.
 
+    What its restart policy does after that is not waited for.
+
     Raises:
-        Unavailable: it takes longer than ten seconds.
+        Unavailable: it takes longer than a minute, or it cannot be taken down.
     """
-    deadline = time.monotonic() + RELEASE_S
-    while (lease := store.metadata.lease(row.id)) is not None and is_alive(lease):
+    deadline = time.monotonic() + SETTLE_S
+    while (lease := store.metadata.lease(row.id)) is not None and is_alive(lease) and lease != own_lease(row.id):
+        if is_next_run(row, store.metadata.container(row.id)):
+            return
         if time.monotonic() > deadline:
             raise Unavailable(f"container {row.name} is still held by another prun", hint="try again")
         time.sleep(0.005)
-    recover(store)
+    sentences = recover(store)
+    if (lease := store.metadata.lease(row.id)) is not None and not is_alive(lease):
+        raise Unavailable("; ".join(sentences) or f"container {row.name} cannot be taken down")
 
 
 def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) -> None:
@@ -120,11 +143,14 @@ def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) 
     ``volumes``: its anonymous volumes too.
 
     Raises:
-        Unavailable: its process is gone and its owner does not let go within ten seconds.
+        Unavailable: its process is gone and its owner does not let go within a minute.
         FailedPrecondition: another prun has just started it.
     """
-    if row.status in LIVING:
-        kill_or_end(store, row)
+    now: ContainerRow | None = row
+    while now and now.status in LIVING:
+        kill_or_end(store, now)
+        settle(store, now)
+        now = store.metadata.container(row.id)
     settle(store, row)
     if store.metadata.container(row.id) is None:
         return  # --rm: it is gone by itself
@@ -143,14 +169,22 @@ def kill_or_end(store: Store, row: ContainerRow) -> None:
 
 
 def _end_restart(store: Store, row: ContainerRow) -> None:
-    """Keep a container from being started again: end the process that waits to do so."""
-    lease = store.metadata.lease(row.id)
-    if lease and is_alive(lease) and lease.pid != os.getpid():
-        with suppress(ProcessLookupError):
-            os.kill(lease.pid, SIGKILL)
-        while is_alive(lease):
-            time.sleep(0.001)
-    settle(store, row)
+    """Keep a container from being started again: end the process that waits to do so, or has just begun."""
+    with store.metadata.transaction():
+        now, lease = store.metadata.container(row.id), store.metadata.lease(row.id)
+    if now is None or now.status != "restarting" or lease is None or lease == own_lease(row.id):
+        return
+    try:
+        pidfd = os.pidfd_open(lease.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_alive(lease):
+            with suppress(ProcessLookupError):
+                signals.pidfd_send_signal(pidfd, SIGKILL)
+            wait_for_end(lease.pid, RELEASE_S)
+    finally:
+        os.close(pidfd)
 
 
 def _signal_of(row: ContainerRow) -> int:

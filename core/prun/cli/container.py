@@ -131,7 +131,7 @@ def cleanup(settings: Mapping[str, str], container_id: str, unless_client: bool,
     """Do what is to be done when a container, or a session of exec in it, has ended: its monitor calls this."""
     from prun.cli.lifecycle import restart_later
     from prun.cli.run import runner_of
-    from prun.ending import finish, take
+    from prun.ending import finish, has_ended, take
     from prun.pipeline import is_attended, own_command
     from prun.state import Store
 
@@ -142,12 +142,14 @@ def cleanup(settings: Mapping[str, str], container_id: str, unless_client: bool,
 
             end_stray(store, container_id, session_id)
             return 0
+        lease = store.metadata.lease(container_id)
         row = store.metadata.container(container_id)
-        if row is None or row.status not in ("running", "paused"):
+        # By now it may run again, when another prun was quicker.
+        if row is None or row.status not in ("running", "paused") or not has_ended(store, row):
             return 0
         if unless_client and is_attended(store.bundle(container_id)):
             return 0
-        row = take(store, container_id)
+        row = take(store, container_id, lease)
         delay = None if row is None else finish(store, row)
     if delay is not None:
         restart_later(delay, [*own_command(runner.root, runner.state), "start", "--again", container_id])

@@ -294,6 +294,8 @@ def _start(settings: Mapping[str, str], store: Store, row: ContainerRow, *, agai
     if row.status == "running":
         return
     if again and row.status == "restarting":  # we have been executed by who has its lease
+        if row.stop_asked:
+            return  # and end now, so that whoever asked can go on
         store.metadata.update_container(row.id, status="stopped")
         row = row._replace(status="stopped")
     elif not again:

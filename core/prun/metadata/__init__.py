@@ -223,11 +223,11 @@ class Metadata:
         """Replace a lease whose owner is dead; False when another process was quicker."""
         sql = (
             "UPDATE leases SET boot_id = ?, pid = ?, start_time = ?"
-            " WHERE container_id = ? AND pid = ? AND start_time = ?"
+            " WHERE container_id = ? AND boot_id = ? AND pid = ? AND start_time = ?"
         )
         with self._translated():
             done = self._db.execute(
-                sql, (new.boot_id, new.pid, new.start_time, old.container_id, old.pid, old.start_time)
+                sql, (new.boot_id, new.pid, new.start_time, old.container_id, old.boot_id, old.pid, old.start_time)
             )
             return done.rowcount == 1
 

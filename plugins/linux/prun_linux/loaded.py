@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, Unavailable
@@ -22,7 +23,7 @@ from prun_linux.oci import BINARIES, OciRuntime, open_runtime
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from prun.live import Attachment, ExecRequest, Session, TaskStats
     from prun.request.resources import Resources
@@ -152,18 +153,21 @@ class LoadedTask:
 
     def delete(self) -> None:
         """Kill the container, and a runtime process in whose foreground it runs; remove its state and its cgroups."""
-        known = self._runtime and self._runtime.kill(self._container.id, signal.SIGKILL)
-        for pidfd in _runtime_processes(self._container):
-            # It cleans up by itself when its container ends.  Where there is none yet, there shall be none.
-            if not (known and has_ended(pidfd, END_TIMEOUT_S)):
-                send(pidfd, signal.SIGKILL)
-                has_ended(pidfd, END_TIMEOUT_S)
-            os.close(pidfd)
+        if self.exited() is None:
+            self._end_makers()
         if self._runtime is None:
             self._runtime = _runtime_of(self._container)  # the process may have come so far just before it was killed
         if self._runtime:
             self._runtime.delete(self._container.id)
         cgroups.remove(_cgroups_path(self._container))
+
+    def _end_makers(self) -> None:
+        """End a monitor that would still make the container, or write into its bundle, and what runs it or makes it."""
+        while monitors := _processes(self._container, _is_monitor):  # it forks when it starts
+            _end(monitors, 0.0)
+        known = self._runtime and self._runtime.kill(self._container.id, signal.SIGKILL)
+        # It cleans up by itself when its container ends.  Where there is none yet, there shall be none.
+        _end(_processes(self._container, _is_runtime_process), END_TIMEOUT_S if known else 0.0)
 
     def _open(self) -> int | None:
         """Return a pidfd of the container's process, None when it has ended."""
@@ -274,20 +278,42 @@ def _runtime_of(container: Container) -> OciRuntime | None:
     return None
 
 
-def _runtime_processes(container: Container) -> list[int]:
-    """Return pidfds of runtime processes of ours that were called to run or create this very bundle."""
+def _processes(container: Container, is_one: Callable[[str, Container], bool]) -> list[int]:
+    """Return pidfds of the processes of ours that are such processes of this very bundle."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and _is_runtime_process(name, container):
+        if name.isdigit() and is_one(name, container):
             try:
                 pidfd = os.pidfd_open(int(name))
             except ProcessLookupError:
                 continue
-            if _is_runtime_process(name, container):  # still: the pid could have become another's
+            if is_one(name, container):  # still: the pid could have become another's
                 found.append(pidfd)
             else:
                 os.close(pidfd)
     return found
+
+
+def _end(pidfds: list[int], patience_s: float) -> None:
+    """Wait for processes to end by themselves, then kill them."""
+    for pidfd in pidfds:
+        if not has_ended(pidfd, patience_s):
+            send(pidfd, signal.SIGKILL)
+            has_ended(pidfd, END_TIMEOUT_S)
+        os.close(pidfd)
+
+
+def _is_monitor(pid: str, container: Container) -> bool:
+    """Tell whether it is the container's conmon, or one's child that is not the runtime yet."""
+    try:
+        mine = os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read(1 << 16).split(b"\0") if mine else []
+    except OSError:
+        return False
+    pairs = list(pairwise(line))
+    own = [(b"--cid", os.fsencode(container.id)), (b"--bundle", os.fsencode(container.bundle))]
+    return os.path.basename(line[0] if line else b"") == b"conmon" and all(pair in pairs for pair in own)
 
 
 def _is_runtime_process(pid: str, container: Container) -> bool:

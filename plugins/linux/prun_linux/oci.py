@@ -156,12 +156,14 @@ class OciRuntime(NamedTuple):
         Raises:
             Unavailable: the runtime could not, and still holds its state.
         """
-        finish(self.spawn(["delete", "--force", container_id]))
-        if self.knows(container_id):
-            raise Unavailable(
-                f"{self.name} could not delete container {container_id}",
-                hint=f"run {self.binary} --root {self.root} delete --force {container_id}",
-            )
+        for _ in range(2):  # the first may have been killed half-way
+            finish(self.spawn(["delete", "--force", container_id]))
+            if not self.knows(container_id):
+                return
+        raise Unavailable(
+            f"{self.name} could not delete container {container_id}",
+            hint=f"run {self.binary} --root {self.root} delete --force {container_id}",
+        )
 
     def state(self, container_id: str) -> Mapping[str, object]:
         """Return the OCI state (runtime.md#state), empty when the runtime does not know the container."""
