@@ -7,16 +7,17 @@ A container that lives without prun belongs to its monitor (it has the lease).  
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unimplemented
-from prun.record import Record, own_lease
+from prun.record import Record, lease_of, own_lease
 from prun.types import Container
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from prun.live import LiveTask
     from prun.metadata import ContainerRow, Lease
@@ -77,10 +78,10 @@ def take(store: Store, container_id: str, lease: Lease | None) -> ContainerRow |
     return None
 
 
-def finish_ended(container: Record, exit_command: Sequence[str]) -> None:
+def finish_ended(container: Record) -> None:
     """Do what the monitor leaves to us: finish a container whose process has ended, if nobody else has by now.
 
-    One with a restart policy is left to ``exit_command``.  When this returns, the monitor is gone too.
+    When this returns, the monitor is gone too.
     """
     store = container.store
     lease = store.metadata.lease(container.row.id)
@@ -91,20 +92,9 @@ def finish_ended(container: Record, exit_command: Sequence[str]) -> None:
     if task.exited() is None:
         return
     monitor = task.monitor_pid
-    if row.restart:
-        _call(exit_command)
-    elif (row := take(store, row.id, lease)) is not None:
-        finish(store, row)
+    if (row := take(store, row.id, lease)) is not None:
+        finish_and_restart(store, row)
     wait_for_end(monitor, RELEASE_S)
-
-
-def _call(command: Sequence[str]) -> None:
-    """Start a command that nobody waits for."""
-    import subprocess
-
-    null = subprocess.DEVNULL
-    words = ["/bin/sh", "-c", '"$@" &', "sh", *command]
-    subprocess.run(words, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=False)
 
 
 def wait_for_end(pid: int | None, timeout_s: float) -> None:
@@ -148,7 +138,8 @@ def finish(store: Store, row: ContainerRow, *, error: str = "") -> float | None:
         try:
             task = cast("LiveTask", find_task(store, row))
             status = task.exited()
-            record.exited(status, error="" if status else error, oom_killed=task.out_of_memory())
+            error = "" if status else error
+            record.exited(status, error=error, oom_killed=task.out_of_memory())
             task.delete()
         except (Unimplemented, NotFound, PluginError):  # the runtime is gone: what is known must be right all the same
             record.exited(None, error=error)
@@ -161,6 +152,30 @@ def finish(store: Store, row: ContainerRow, *, error: str = "") -> float | None:
     record.set(status="restarting", restart_count=row.restart_count + 1)
     record.take_down()
     return delay
+
+
+def finish_and_restart(store: Store, row: ContainerRow, *, error: str = "") -> None:
+    """Finish a container, and have a shell start it again later where its restart policy wants that."""
+    delay = finish(store, row, error=error)
+    if delay is None:
+        return
+    import subprocess
+
+    # The one in the background is nobody's child; from now on the container is its to look after.
+    script = '(sleep "$1"; shift; exec "$@") >/dev/null & echo $!'
+    again = (*own_command(store.root, store.state), "start", "--again", row.id)
+    null = subprocess.DEVNULL
+    answer = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", f"{delay:g}", *again],
+        stdin=null, stdout=subprocess.PIPE, stderr=null, cwd="/", start_new_session=True, check=True,
+    )  # fmt: skip
+    store.metadata.take_lease(own_lease(row.id), lease_of(row.id, int(answer.stdout)))
+
+
+def own_command(root: str, state: str) -> tuple[str, ...]:
+    """Return the words that call this prun, with the same directories, from wherever."""
+    directories = ("--root", os.path.abspath(root), "--state", os.path.abspath(state))
+    return (sys.executable, "-P", "-m", "prun", *directories)
 
 
 def restart_delay(row: ContainerRow, code: int) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prun import sessions
 from prun.console import Attached, Captured, Inherited
-from prun.ending import live_task
+from prun.ending import live_task, own_command
 from prun.errors import FailedPrecondition, InvalidArgument, PrunError
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def execute(store: Store, row: ContainerRow, request: ExecRequest, signals: Forw
     task = live_task(store, row)
     path = sessions.directory_of(store, row.id, request.id)
     if request.monitored:
-        from prun.pipeline import own_command
-
         cleanup = ("container", "cleanup", row.id, "--session", request.id)
         request = request._replace(exit_command=(*own_command(store.root, store.state), *cleanup))
     with ExitStack() as stack:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from prun.builtin.defaults import process_args
-from prun.ending import finish_ended
+from prun.ending import finish_ended, own_command
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
@@ -23,7 +22,7 @@ from prun.state import Store, may_mount
 from prun.types import LIVE_FIELDS, RUNTIME_FIELDS, Event, ExitStatus, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from prun.live import LiveTask
     from prun.plugins import Hooks
@@ -65,7 +64,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
             container.set(health=health_of(request, image))
         attention = stack.enter_context(ExitStack())
         if request.monitored:
-            attention.enter_context(attended(container, request.exit_command))
+            attention.enter_context(attended(container))
 
         with hooks.at("console"):
             console = stack.enter_context(hooks.open_console(request, spec))
@@ -101,7 +100,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
             container.exited(status)
         hooks.event(Event(request.id, "exited", status.code))
         if container.left and not request.restart:
-            finish_ended(container, request.exit_command)
+            finish_ended(container)
             hooks.event(Event(request.id, "deleted"))
         return Outcome(status, *console.output(), timed_out)
 
@@ -147,12 +146,6 @@ def health_of(request: RunRequest, image: Image) -> str:
     from prun.health import initial
 
     return initial(request.health, image)
-
-
-def own_command(root: str, state: str) -> tuple[str, ...]:
-    """Return the words that call this prun, with the same directories, from wherever."""
-    directories = ("--root", os.path.abspath(root), "--state", os.path.abspath(state))
-    return (sys.executable, "-P", "-m", "prun", *directories)
 
 
 def _prepare(
@@ -267,11 +260,8 @@ def ended_on_failure(task: Task, container: Record) -> Iterator[None]:
 
 
 @contextmanager
-def attended(container: Record, exit_command: Sequence[str]) -> Iterator[None]:
-    """Say to the monitor that this prun cleans up when the container has ended; of what ended meanwhile, it does.
-
-    One that is to be started again is left to ``exit_command``, as if the monitor had called it.
-    """
+def attended(container: Record) -> Iterator[None]:
+    """Say to the monitor that this prun cleans up when the container has ended; what ended meanwhile, it does."""
     import fcntl
 
     fd = os.open(os.path.join(container.bundle, "client"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -281,7 +271,7 @@ def attended(container: Record, exit_command: Sequence[str]) -> Iterator[None]:
     finally:
         os.close(fd)
         if container.left:
-            finish_ended(container, exit_command)
+            finish_ended(container)
 
 
 def is_attended(bundle: str) -> bool:

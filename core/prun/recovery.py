@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from prun.ending import end_task, finish, has_ended, take
+from prun.ending import end_task, finish, finish_and_restart, has_ended, take
 from prun.errors import PrunError
 from prun.identity import boot_id
 from prun.metadata import Lease
@@ -68,7 +68,7 @@ def _without_monitor(store: Store, row: ContainerRow, lease: Lease | None) -> st
         alive = Lease(row.id, boot_id(), row.pid or 0, row.start_time)
         store.metadata.take_lease(own_lease(row.id), alive)
         return ""
-    finish(store, row, error="its monitor was killed: how it ended is not known")
+    finish_and_restart(store, row, error="its monitor was killed: how it ended is not known")
     return f"container {row.name}: its monitor is gone, and its process has ended"
 
 

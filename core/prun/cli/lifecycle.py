@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prun.cli.container_filters import KEYS as KEYS_OF_FILTERS
+from prun.cli.container_filters import container_filters
+from prun.cli.filters import filter_option, parse_filters
 from prun.cli.images import opened
 from prun.cli.output import error_line
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
@@ -36,6 +39,7 @@ LIVE = ("running", "paused", "restarting")
 @click.option("-i", "--interactive", is_flag=True, help="Carry stdin too.")
 @click.option("--all", "everything", is_flag=True, help="Start all that do not run.")
 @click.option("--again", is_flag=True, hidden=True)
+@filter_option(*KEYS_OF_FILTERS)
 @KEYS
 @PROXY
 @click.pass_obj
@@ -46,16 +50,20 @@ def start(
     interactive: bool,
     everything: bool,
     again: bool,
+    filters: tuple[str, ...],
     detach_keys: str | None,
     sig_proxy: bool,
 ) -> int:
-    """Start containers that were created or have ended."""
+    """Start containers that were created or have ended; with --filter, those of them that fit."""
     attached = attached or interactive
     detach_keys = _keys(detach_keys)
-    if attached and len(names) != 1:
+    if attached and (len(names) != 1 or filters):
         raise InvalidArgument("you cannot start and attach multiple containers at once")
     with opened(settings) as store:
-        words = chosen(store, names, everything, states=("created", "stopped"))
+        words = chosen(store, names, everything or bool(filters and not names), states=("created", "stopped"))
+        if filters:
+            fits = parse_filters(filters, container_filters(store))
+            words = [word for word in words if fits(store.find(word))]
         if attached:
             return _start_attached(settings, store, words[0], interactive, detach_keys, sig_proxy)
         return each(store, words, lambda row: _start(settings, store, row, again=again))
