@@ -14,9 +14,10 @@ from prun.cli.listing import RECORD_FORMAT
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from prun.metadata import ContainerRow
+    from prun.state import Store
 
 # What is here too, as docker has it; ``list`` and ``ls`` are other words for ``ps``.
 _ALSO = (
@@ -59,34 +60,51 @@ def exists(settings: Mapping[str, str], name: str) -> int:
 @click.pass_obj
 def prune(settings: Mapping[str, str], force: bool, filters: tuple[str, ...]) -> None:
     """Remove all containers that do not run."""
-    from prun.cli.container_filters import made_until
     from prun.cli.output import size
-    from prun.record import is_alive
-    from prun.stopping import remove_container
+
+    fits = _prune_filter(filters)
+    if not force:
+        click.confirm("WARNING! This will remove all stopped containers.\nDo you want to continue?", abort=True)
+    with opened(settings) as store:
+        gone, freed = _removed(store, fits)
+    if gone:
+        print("\n".join(["Deleted Containers:", *gone, ""]))
+    print(f"Total reclaimed space: {size(freed)}")
+
+
+def pruned(store: Store, filters: Sequence[str]) -> tuple[list[str], int]:
+    """Remove the containers that do not run and fit; return their ids, and how many bytes they had written."""
+    return _removed(store, _prune_filter(filters))
+
+
+def _prune_filter(filters: Sequence[str]) -> Callable[[ContainerRow], bool]:
+    from prun.cli.container_filters import made_until
 
     keys: dict[str, Key[ContainerRow]] = {
         "label": labelled(lambda row: row.labels),
         "label!": labelled(lambda row: row.labels, wanted=False),
         "until": made_until,
     }
-    fits = parse_filters(filters, keys)
-    if not force:
-        click.confirm("WARNING! This will remove all stopped containers.\nDo you want to continue?", abort=True)
+    return parse_filters(filters, keys)
+
+
+def _removed(store: Store, fits: Callable[[ContainerRow], bool]) -> tuple[list[str], int]:
+    from prun.record import is_alive
+    from prun.stopping import remove_container
+
     gone, freed = [], 0
-    with opened(settings) as store:
-        for row in store.metadata.containers():
-            lease = store.metadata.lease(row.id)
-            if row.status not in ("created", "stopped") or not fits(row) or (lease and is_alive(lease)):
-                continue
-            written = store.snapshots.sizes(row.id)[0]
-            try:
-                remove_container(store, row)
-            except FailedPrecondition:
-                continue  # somebody has just started it
-            gone.append(row.id)
-            freed += written
-    if gone:
-        print("\n".join(["Deleted Containers:", *gone, "", f"Total reclaimed space: {size(freed)}"]))
+    for row in store.metadata.containers():
+        lease = store.metadata.lease(row.id)
+        if row.status not in ("created", "stopped") or not fits(row) or (lease and is_alive(lease)):
+            continue
+        written = store.snapshots.sizes(row.id)[0]
+        try:
+            remove_container(store, row)
+        except FailedPrecondition:
+            continue  # somebody has just started it
+        gone.append(row.id)
+        freed += written
+    return gone, freed
 
 
 @click.command()

@@ -15,7 +15,10 @@ from prun.cli.output import printable, size
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from prun.engines.embedded.garbage import Removed
+    from prun.state import Store
 
 _PRUNE_FILTERS = ("label", "label!", "until")
 
@@ -125,16 +128,21 @@ image.add_command(unmount, "umount")
 @click.pass_obj
 def prune(settings: Mapping[str, str], everything: bool, force: bool, filters: tuple[str, ...]) -> None:
     """Remove images that nothing uses."""
-    from prun.engines.embedded.garbage import drop, unused
-
     if not force:
         which = "all images without at least one container associated to them" if everything else "all dangling images"
         click.confirm(f"WARNING! This will remove {which}.\nAre you sure you want to continue?", abort=True)
     with opened(settings) as store:
-        words = filters if everything else ("dangling=true", *filters)
-        wanted = {each.row.name for each in chosen(store, words)}
-        with store.removing_images():
-            gone = drop(store, [row.name for row in unused(store) if row.name in wanted])
+        gone = pruned(store, filters, everything=everything)
     if lines := gone.lines():
         print("\n".join(["Deleted Images:", *lines, ""]))
     print(f"Total reclaimed space: {size(gone.size_bytes)}")
+
+
+def pruned(store: Store, filters: Sequence[str], *, everything: bool) -> Removed:
+    """Remove the images that no container uses and that fit; only ``<none>`` without ``everything``."""
+    from prun.engines.embedded.garbage import drop, unused
+
+    words = filters if everything else ("dangling=true", *filters)
+    wanted = {each.row.name for each in chosen(store, words)}
+    with store.removing_images():
+        return drop(store, [row.name for row in unused(store) if row.name in wanted])

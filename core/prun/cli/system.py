@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prun import __version__, discovery
+from prun.cli.disk import df, prune
+from prun.cli.groups import AlsoHere
 from prun.cli.listing import FORMAT, print_listing, print_record
 from prun.cli.output import printable
 from prun.cli.run import runner_of
@@ -68,9 +70,13 @@ def version(form: str) -> None:
     print_record(record, {"PRUN": "Version", "PYTHON": "Python", "OS": "Os", "KERNEL": "Kernel"}, form)
 
 
-@click.group()
+@click.group(cls=AlsoHere, also={"events": "events"})
 def system() -> None:
     """Look after the store."""
+
+
+system.add_command(df)
+system.add_command(prune)
 
 
 @system.command()

@@ -112,13 +112,26 @@ def prune(settings: Mapping[str, str], everything: bool, force: bool, filters: t
     if not force:
         click.confirm(f"WARNING! This will remove {which} volumes not used by at least one container.", abort=True)
     with opened(settings) as store:
-        gone = [
-            row.name
-            for row in _filtered(store, ("dangling=true", *filters))
-            if (everything or row.anonymous) and store.volumes.remove_unused(row.name)
-        ]
+        gone, _ = pruned(store, filters, everything=everything)
     if gone:
         print("\n".join(["Deleted Volumes:", *gone]))
+
+
+def pruned(store: Store, filters: Sequence[str], *, everything: bool) -> tuple[list[str], int]:
+    """Remove the volumes that no container uses and that fit; only anonymous ones without ``everything``.
+
+    Returns their names, and how many bytes were in them.
+    """
+    from prun.rootfs.usage import tree_bytes
+
+    gone, freed = [], 0
+    for row in _filtered(store, ("dangling=true", *filters)):
+        if everything or row.anonymous:
+            held = tree_bytes(store.volumes.mountpoint(row.name))
+            if store.volumes.remove_unused(row.name):
+                gone.append(row.name)
+                freed += held
+    return gone, freed
 
 
 def _filtered(store: Store, filters: Sequence[str]) -> list[VolumeRow]:

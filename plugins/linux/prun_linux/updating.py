@@ -29,6 +29,8 @@ def runtime_document(resources: Resources, cgroups_path: str, binary: str) -> Sp
     # A new cgroup has no limit where the spec is silent; one that is there has to be told.
     if resources.pids_limit == -1:
         found.setdefault("pids", {})["limit"] = -1
+    if resources.memory_swap_bytes == -1 and limits.is_offered("memory/swap"):
+        found.setdefault("memory", {})["swap"] = -1
     if resources.cpu_quota_us == -1:
         found.setdefault("cpu", {})["quota"] = -1
     return found
