@@ -15,138 +15,20 @@ from prun.errors import InvalidArgument
 from prun.types import NOTHING, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, TypedDict, Unpack
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, Unpack
 
     from prun.config import Settings
     from prun.containers import Containers
     from prun.engines.embedded.pulling import Access
     from prun.files import Files
-    from prun.image.registry.progress import Listener
     from prun.live import ExecRequest
     from prun.logs import Entry
+    from prun.options import ExecOptions, RegistryOptions, RunOptions
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
-    from prun.types import Mount, Platform
-
-    class RunOptions(TypedDict, total=False):
-        """What can be said of a run, under the names of ``prun run``'s options; all have its defaults."""
-
-        name: str
-        id: str
-        entrypoint: Sequence[str]
-        env: Mapping[str, str]
-        user: str
-        workdir: str
-        hostname: str
-        network: str
-        read_only: bool
-        remove: bool
-        mounts: Iterable[Mount]
-        labels: Mapping[str, str]
-        annotations: Mapping[str, str]
-        security_opt: Sequence[str]
-        platform: str
-        rootfs: str
-        opt: Mapping[str, str]
-        stdin: bytes
-        add_host: Sequence[str]
-        attach: Sequence[str]
-        blkio_weight: int
-        blkio_weight_device: Sequence[str]
-        cap_add: Sequence[str]
-        cap_drop: Sequence[str]
-        cgroup_parent: str
-        cgroupns: str
-        cidfile: str
-        cpu_period: int
-        cpu_quota: int
-        cpu_shares: int
-        cpus: float
-        cpuset_cpus: str
-        cpuset_mems: str
-        detach: bool
-        device: Sequence[str]
-        device_cgroup_rule: Sequence[str]
-        device_read_bps: Sequence[str]
-        device_read_iops: Sequence[str]
-        device_write_bps: Sequence[str]
-        device_write_iops: Sequence[str]
-        dns: Sequence[str]
-        dns_option: Sequence[str]
-        dns_search: Sequence[str]
-        gidmap: Sequence[str]
-        gpus: str
-        group_add: Sequence[str]
-        health_cmd: str
-        health_interval: str
-        health_on_failure: str
-        health_retries: int
-        health_start_interval: str
-        health_start_period: str
-        health_timeout: str
-        init: bool
-        ipc: str
-        log_driver: str
-        log_opt: Mapping[str, str]
-        memory: int | str
-        memory_reservation: int | str
-        memory_swap: int | str
-        memory_swappiness: int
-        mount: Sequence[str]
-        no_healthcheck: bool
-        oom_kill_disable: bool
-        oom_score_adj: int
-        pid: str
-        pidfile: str
-        pids_limit: int
-        preserve_fds: int
-        privileged: bool
-        pull: str
-        restart: str
-        secret: Sequence[str]
-        shm_size: int | str
-        stop_signal: str
-        stop_timeout: int
-        sysctl: Mapping[str, str]
-        timeout: float
-        tmpfs: Sequence[str]
-        tz: str
-        uidmap: Sequence[str]
-        ulimit: Sequence[str]
-        umask: str
-        unsetenv: Sequence[str]
-        userns: str
-        uts: str
-        volume: Sequence[str]
-        volumes_from: Sequence[str]
-
-    class RegistryOptions(TypedDict, total=False):
-        """How to get at a registry, beside what prun.toml and the files of logins say.
-
-        ``progress`` is called with every piece of news, from several threads, one at a time.
-        """
-
-        platform: str
-        username: str
-        password: str
-        auth_file: str
-        cert_dir: str
-        tls_verify: bool
-        progress: Listener
-
-    class ExecOptions(TypedDict, total=False):
-        """What can be said of a command in a container, under the names of ``prun exec``'s options."""
-
-        env: Mapping[str, str]
-        user: str
-        workdir: str
-        privileged: bool
-        detach: bool
-        preserve_fds: int
-        stdin: bytes
-
+    from prun.types import Platform
 
 # They are about a user at a terminal.
 COMMAND_LINE_ONLY = frozenset(("detach_keys", "quiet", "sig_proxy"))

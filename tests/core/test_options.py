@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import prun.api
+import prun.options
 from prun.api import Runner
 from prun.cli.options import RUN
 from prun.errors import InvalidArgument
@@ -23,8 +23,8 @@ RUNNERS = {"engine", "runtime"}
 
 
 def library() -> set[str]:
-    """The names in ``RunOptions``, which exists for type checkers only."""
-    tree = ast.parse(inspect.getsource(prun.api))
+    """The names in ``RunOptions``."""
+    tree = ast.parse(inspect.getsource(prun.options))
     found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "RunOptions")
     return {
         node.target.id for node in found.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
