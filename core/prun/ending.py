@@ -114,10 +114,11 @@ def wait_for_end(pid: int | None, timeout_s: float) -> None:
 
 def is_next_run(row: ContainerRow, now: ContainerRow | None) -> bool:
     """Tell whether a container is waiting to run, or runs, once more after it ran as ``row`` says."""
-    if now is None or row.status == "restarting":
+    if now is None or now.status not in LIVING:
         return False
-    lives = now.status in ("running", "paused")
-    return now.status == "restarting" or (lives and (now.pid, now.start_time) != (row.pid, row.start_time))
+    if "restarting" in (row.status, now.status):
+        return row.status != now.status
+    return (now.pid, now.start_time) != (row.pid, row.start_time)
 
 
 def has_ended(store: Store, row: ContainerRow) -> bool:

@@ -94,6 +94,8 @@ class Record:
         if self._made or (self.row.keep and (self._kept or self.row.status != "created")):
             if self.row.status == "running":
                 self.exited(None, error="the prun that ran it was killed")
+            if self.row.status == "restarting":
+                self._set(status="stopped")  # it could not be started again
             self.store.metadata.drop_lease(self.row.id)
         else:
             self.remove(volumes=True)

@@ -45,11 +45,8 @@ def _recovered(store: Store, container_id: str, lease: Lease | None) -> str:
 def _cleared(store: Store, row: ContainerRow, lease: Lease | None) -> str:
     if row.monitored and row.status in ("running", "paused"):
         return _without_monitor(store, row, lease)
-    if row.status == "restarting":
-        Record(store, row).set(status="stopped")
     end_task(store, row)
-    record = Record(store, store.metadata.container(row.id) or row)
-    record.end()
+    Record(store, row).end()
     fate = "removed" if store.metadata.container(row.id) is None else "kept"
     if row.status in ("running", "paused"):
         fate = f"ended and {fate}"

@@ -178,11 +178,12 @@ class Store:
     def _leased(self, request: RunRequest) -> ContainerRow:
         """Be at work on a container that is to start again, if we are not already: executed by who was."""
         ours = own_lease(request.id)
-        is_ours = self.metadata.add_lease(ours) or self.metadata.lease(request.id) == ours
+        was_ours = self.metadata.lease(request.id) == ours
+        is_ours = was_ours or self.metadata.add_lease(ours)
         row = self.metadata.container(request.id)
         if row is None:
             raise NotFound(f"no such container: {request.name}", hint="another prun has just removed it")
-        if row.status in ("created", "stopped") and is_ours:
+        if (row.status in ("created", "stopped") and is_ours) or (row.status == "restarting" and was_ours):
             return row
         if is_ours:
             self.metadata.drop_lease(row.id)

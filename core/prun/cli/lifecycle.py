@@ -301,12 +301,11 @@ def _start(settings: Mapping[str, str], store: Store, row: ContainerRow, *, agai
 
     if row.status == "running":
         return
-    if again and row.status == "restarting":  # we have been executed by who has its lease
-        if row.stop_asked:
-            return  # and end now, so that whoever asked can go on
-        store.metadata.update_container(row.id, status="stopped")
+    if again:  # we have been executed by who waited to do so
+        if row.status != "restarting" or row.stop_asked:
+            return  # it was stopped meanwhile
         row = row._replace(status="stopped")
-    elif not again:
+    else:
         store.metadata.update_container(row.id, restart_count=0)
     request = stored_request(store, row)._replace(detach=True)
     _runner_of(settings, row).execute(request)
