@@ -91,8 +91,7 @@ def _recorded(store: Store, row: ContainerRow, code: int, output: bytes, began: 
                 health["Status"] = UNHEALTHY
         store.metadata.update_container(row.id, health=json.dumps(health))
         if health["Status"] != before:
-            attributes = {"name": now.name, "image": now.image}
-            store.metadata.add_event("container", f"health_status: {health['Status']}", row.id, attributes)
+            store.metadata.add_event("container", f"health_status: {health['Status']}", row.id, now.attributes())
     health["Changed"] = health["Status"] != before
     return health
 

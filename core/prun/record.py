@@ -139,9 +139,7 @@ class Record:
         return not os.path.isdir(self.store.bundle(container_id))
 
     def _tell(self, action: str, **attributes: str) -> None:
-        row = self.row
-        what = {"name": row.name, "image": row.image, **row.labels, **attributes}
-        self.store.metadata.add_event("container", action, row.id, what)
+        self.store.metadata.add_event("container", action, self.row.id, self.row.attributes(**attributes))
 
     def _set(self, **columns: object) -> None:
         self.row = self.row._replace(**columns)  # type: ignore[arg-type]  # the columns of ContainerRow

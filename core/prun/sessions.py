@@ -64,7 +64,7 @@ def remove(path: str) -> None:
 
 def tell(store: Store, row: ContainerRow, action: str, session_id: str, **attributes: str) -> None:
     """Write an event of a session down."""
-    what = {"name": row.name, "image": row.image, **row.labels, "execID": session_id, **attributes}
+    what = row.attributes(execID=session_id, **attributes)
     store.metadata.add_event("container", action, row.id, what)
 
 

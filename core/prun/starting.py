@@ -81,13 +81,13 @@ def attach(
     codes = key_codes(DETACH_KEYS if detach_keys is None else detach_keys)
     terminal = bool(made and made.terminal)
     with task.attach() as attachment:
-        store.metadata.add_event("container", "attach", row.id, {"name": row.name, "image": row.image})
+        store.metadata.add_event("container", "attach", row.id, row.attributes())
         if signals is not None:
             signals.hold()
             signals.to(task)
         wanted = 0 if stdin and made and made.interactive else None
         if not carry(attachment, Caller(wanted, write_to_own, terminal, codes if terminal else b"")):
-            store.metadata.add_event("container", "detach", row.id, {"name": row.name, "image": row.image})
+            store.metadata.add_event("container", "detach", row.id, row.attributes())
             return None
     return wait(store, row)
 

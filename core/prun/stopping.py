@@ -68,7 +68,7 @@ def kill(store: Store, row: ContainerRow, signal: int, *, by_user: bool = True) 
         store.metadata.update_container(row.id, stop_asked=True)
     task = find_task(store, row)
     task.kill(signal)
-    store.metadata.add_event("container", "kill", row.id, {"name": row.name, "image": row.image, "signal": str(signal)})
+    store.metadata.add_event("container", "kill", row.id, row.attributes(signal=str(signal)))
     if signal == SIGKILL:
         if row.status == "paused":
             _thaw(task)  # cgroup v1 keeps even this signal from what is frozen
@@ -114,7 +114,7 @@ def _set_paused(store: Store, row: ContainerRow, status: str, action: str) -> No
         now = store.metadata.container(row.id)
         if now is not None and now.status in ("running", "paused"):  # it may have been killed meanwhile
             store.metadata.update_container(row.id, status=status)
-            store.metadata.add_event("container", action, row.id, {"name": row.name, "image": row.image})
+            store.metadata.add_event("container", action, row.id, row.attributes())
 
 
 def settle(store: Store, row: ContainerRow) -> None:

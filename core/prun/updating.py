@@ -63,7 +63,7 @@ def update(store: Store, row: ContainerRow, asked: Asked) -> None:
             columns["request"] = dumped(request)
         if columns:
             store.metadata.update_container(row.id, **columns)
-        what = {"name": now.name, "image": now.image, **now.labels}
+        what = now.attributes()
         store.metadata.add_event("container", "update", row.id, what)
 
 

@@ -11,13 +11,14 @@ import click
 
 from prun.cli.filters import Key, filter_option, labelled, parse_filters, word_of
 from prun.cli.images import opened
+from prun.cli.listing import switch
 from prun.cli.output import printable
 from prun.cli.template import parse
 from prun.cli.template.values import Pairs
 from prun.events import coming, past
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from prun.cli.template import Template
     from prun.metadata import EventRow
@@ -26,19 +27,14 @@ _TYPES = ("container", "image", "volume")
 _ID_DIGITS = 12
 
 
-def _switch(name: str, text: str) -> Callable[[Any], Any]:
-    """Return an option that is on, and that ``=false`` switches off."""
-    return click.option(name, is_flag=False, flag_value="true", default="true", type=bool, metavar="[BOOL]", help=text)
-
-
 @click.command()
 @click.option("--since", default="", metavar="TIME", help="What has happened since then: a date, or 10m ago.")
 @click.option("--until", default="", metavar="TIME", help="What happens until then; once that is past, end.")
 @filter_option("container", "event", "image", "label", "type", "volume")
-@_switch("--stream", "Wait for what is to come (the default).")
+@switch("--stream", "Wait for what is to come (the default).")
 @click.option("--no-stream", is_flag=True, help="Show only what has been.")
 @click.option("--format", "form", default="", metavar="json|TEMPLATE", help="How to show each.")
-@_switch("--no-trunc", "Show whole ids (the default).")
+@switch("--no-trunc", "Show whole ids (the default).")
 @click.pass_obj
 def events(
     settings: Mapping[str, str],

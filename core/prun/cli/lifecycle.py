@@ -12,6 +12,7 @@ from prun.cli.container_filters import KEYS as KEYS_OF_FILTERS
 from prun.cli.container_filters import container_filters
 from prun.cli.filters import filter_option, parse_filters
 from prun.cli.images import opened
+from prun.cli.listing import switch
 from prun.cli.output import error_line
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
 
@@ -26,7 +27,7 @@ NAMES = click.argument("names", nargs=-1, metavar="CONTAINER...")
 ALL = click.option("-a", "--all", "everything", is_flag=True, help="All of them.")
 IGNORE = click.option("-i", "--ignore", is_flag=True, help="One that does not exist is no error.")
 KEYS = click.option("--detach-keys", default=None, metavar="KEYS", help="Keys that leave a terminal.")
-PROXY = click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the process.")
+PROXY = switch("--sig-proxy", "Pass signals on to the process (the default); =false: do not.")
 TIME = click.option(
     "-t", "--time", "--timeout", "seconds", metavar="SECONDS", help="How long it may take to end by itself."
 )

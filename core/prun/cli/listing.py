@@ -18,7 +18,8 @@ from prun.cli.template.values import Headings
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from prun.cli.template import Template
 
@@ -98,3 +99,8 @@ def _each(template: Template, records: Sequence[Mapping[str, object]]) -> str:
     """Print the template for each; programs get what is there, terminals nothing that could steer them."""
     escape = printable_lines if sys.stdout.isatty() else str
     return "".join(f"{template.render(record, escape)}\n" for record in records)
+
+
+def switch(name: str, text: str) -> Callable[[Any], Any]:
+    """Return an option that is on, and that ``=false`` switches off."""
+    return click.option(name, is_flag=False, flag_value="true", default="true", type=bool, metavar="[BOOL]", help=text)

@@ -89,7 +89,7 @@ def commit(store: Store, words: str, name: str = "", options: CommitOptions = Co
         store.snapshots.unpack(image.layers, store.content.open)
         made = row_of(reference or target["digest"], target)
         put(store, [made])
-    attributes = {"name": row.name, "image": row.image, "imageID": made.digest, "comment": options.message}
+    attributes = row.attributes(imageID=made.digest, comment=options.message)
     store.metadata.add_event("container", "commit", row.id, attributes)
     return made
 

@@ -70,6 +70,10 @@ class ContainerRow(NamedTuple):
     error: str = ""
     health: str = ""
 
+    def attributes(self, **more: str) -> dict[str, str]:
+        """Return what an event tells of the container: its labels, which are an image's word, and over them ours."""
+        return {**self.labels, "name": self.name, "image": self.image, **more}
+
 
 class VolumeRow(NamedTuple):
     """A volume; ``anonymous``: made for one container that gave it no name.  ``options`` are the driver's."""
