@@ -56,6 +56,7 @@ def processes(prun: Prun, box: str) -> str:
 
 @pytest.mark.parametrize("kind", ["monitored", "direct"])
 def test_exit_codes_are_dockers_on_containers_with_and_without_a_monitor(prun: Prun, kind: str) -> None:
+    """075.1."""
     words = ["run", "--rm", "--name", "any", "busybox", "sleep", "1000"]
     process = prun.popen(*words) if kind == "direct" else None
     if not process:
@@ -107,6 +108,7 @@ def test_a_container_that_does_not_run_or_is_paused_is_refused(prun: Prun, box: 
 
 
 def test_stdin_arrives_whole_and_is_empty_without_i(prun: Prun, box: str) -> None:
+    """075.3."""
     data = os.urandom(1_536_000)
     assert prun("exec", "-i", box, "dd", "of=/big", "bs=512", stdin=data).returncode == 0
     done = subprocess.run([*prun.words, "exec", box, "cat", "/big"], capture_output=True, check=True)
@@ -114,14 +116,74 @@ def test_stdin_arrives_whole_and_is_empty_without_i(prun: Prun, box: str) -> Non
     assert prun("exec", box, "cat", stdin=b"nothing").stdout == ""
 
 
+def test_output_larger_than_a_buffer_is_complete(prun: Prun, tmp_path: Path) -> None:
+    """075.5: of run and of exec, with a terminal (which makes two bytes of an end of line) and without."""
+    data = b"".join(b"%04d%s\n" % (number, b"x" * 71) for number in range(270))  # 20 KB
+    (tmp_path / "file").write_bytes(data)
+    words = ["-v", f"{tmp_path}:/h", "busybox"]
+    assert prun("run", "--rm", *words, "cat", "/h/file").stdout.encode() == data
+    assert prun("run", "-d", "--name", "big", *words, "sleep", "1000").returncode == 0
+    for _ in range(5):
+        assert prun("exec", "big", "cat", "/h/file").stdout.encode() == data
+        done = subprocess.run([*prun.words, "exec", "-t", "big", "cat", "/h/file"], capture_output=True, check=True)
+        assert done.stdout == data.replace(b"\n", b"\r\n")
+
+
+def test_the_mask_of_the_container_is_the_commands(prun: Prun, box: str) -> None:
+    """075.6."""
+    asked = ["grep", "Umask", "/proc/self/status"]
+    assert prun("exec", box, *asked).stdout == "Umask:\t0022\n"
+    assert prun("run", "-d", "--name", "masked", "--umask", "0724", "busybox", "sleep", "1000").returncode == 0
+    assert prun("exec", "masked", *asked).stdout == "Umask:\t0724\n"
+    assert prun("exec", "masked", "sh", "-c", "touch /foo; stat -c %a /foo").stdout == "42\n"
+    assert prun("exec", "-t", "masked", *asked).stdout == "Umask:\t0724\r\n"
+    assert prun("exec", "-d", "masked", "sh", "-c", "umask > /told").returncode == 0
+    until(lambda: not sessions(prun))
+    assert prun("exec", "-u", "7", "masked", "sh", "-c", "cat /told; umask").stdout == "0724\n0724\n"
+    assert {path.stat().st_mode & 0o777 for path in prun.root.glob("metadata.db*")} <= {0o600, 0o644}
+
+
+@pytest.mark.parametrize("run_t", ["", "-t"])
+def test_the_terminals_name_is_what_e_says_and_else_there_with_a_terminal_only(prun: Prun, run_t: str) -> None:
+    """075.7: -e of exec, then -e of run, then that either has a terminal."""
+    seen, expected = {}, {}
+    for run_term in "", "run-term":
+        options = [*filter(None, [run_t]), *(["-e", f"TERM={run_term}"] if run_term else [])]
+        name = f"named-{run_term}"
+        assert prun("run", "-d", *options, "--name", name, "busybox", "sleep", "1000").returncode == 0
+        for exec_t in "", "-t":
+            for exec_term in "", "exec-term":
+                words = [*filter(None, [exec_t]), *(["-e", f"TERM={exec_term}"] if exec_term else []), name]
+                done = prun("exec", *words, "sh", "-c", "echo -n $TERM", TERM="host-term")
+                case = (run_term, exec_t, exec_term)
+                seen[case] = done.stdout
+                expected[case] = exec_term or run_term or ("xterm" if run_t or exec_t else "")
+    assert seen == expected
+
+
+def test_a_command_that_cannot_be_executed_leaves_nothing(prun: Prun, box: str) -> None:
+    """075.2, 075.8."""
+    for _ in range(3):
+        assert prun("exec", box, "nosuch").returncode == 127
+        assert prun("exec", "-d", box, "nosuch").returncode == 127
+        assert prun("exec", box, "true").returncode == 0
+    assert sessions(prun) == []
+
+
 def test_added_groups_stay_with_another_user(prun: Prun) -> None:
+    """075.10."""
     prun("run", "-d", "--name", "groups", "--group-add", "1", "--group-add", "2", "busybox", "sleep", "1000")
     assert prun("exec", "groups", "id", "-G").stdout == prun("exec", "-u", "root", "groups", "id", "-G").stdout
     assert prun("exec", "-u", "0:0", "groups", "id", "-G").stdout == "0 1 2\n"
     assert prun("exec", "-u", "7:8", "groups", "id", "-G").stdout == "8 1 2\n"
+    assert prun("run", "-d", "--name", "plain", "busybox", "sleep", "1000").returncode == 0
+    assert prun("exec", "-u", "7:8", "plain", "id", "-G").stdout == "8\n"
+    both = prun("exec", "plain", "grep", "-h", "^Groups:", "/proc/1/status", "/proc/self/status").stdout.splitlines()
+    assert both[0] == both[1]
 
 
 def test_descriptors_are_passed_on_when_asked_for_only(prun: Prun, box: str, tmp_path: Path) -> None:
+    """075.9."""
     file = tmp_path / "file"
     file.write_text("content\n")
     shell = f'exec 3<{file}; exec "$@"'
@@ -136,6 +198,7 @@ def test_descriptors_are_passed_on_when_asked_for_only(prun: Prun, box: str, tmp
 
 
 def test_detached_prints_nothing_and_its_end_is_told(prun: Prun, box: str) -> None:
+    """075.1, 075.2."""
     before = len(events(prun))
     done = prun("exec", "-d", box, "sh", "-c", "sleep 0.3; echo > /done; exit 4")
     assert (done.returncode, done.stdout) == (0, "")

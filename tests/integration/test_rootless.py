@@ -308,6 +308,18 @@ def test_keep_id_keeps_the_number_and_the_image_s_owners(user: SecondUser, image
     assert (user.home / "kept" / "f").stat().st_uid == user.uid
 
 
+@pytest.mark.parametrize("umask", ["0022", "0724"])
+def test_with_keep_id_one_more_process_is_the_user_s_too(user: SecondUser, umask: str) -> None:
+    """075.4: podman asks for the name, which prun writes nowhere. Sessions work with any umask."""
+    words = ["--userns", "private", "--userns", "keep-id", "--umask", umask, "busybox", "sleep", "1000"]
+    done = user.prun("run", "-d", "--name", "kept", *words)
+    assert done.returncode == 0, done.stderr
+    for options, end in ((), "\n"), (("-t",), "\r\n"):
+        done = user.prun("exec", *options, "kept", "sh", "-c", "id -u; umask; exit 3")
+        assert (done.returncode, done.stdout) == (3, f"{user.uid}{end}{umask}{end}"), done.stderr
+    assert user.prun("rm", "-f", "kept").returncode == 0
+
+
 def test_a_namespace_that_cannot_reach_its_files_is_refused_by_name(user: SecondUser) -> None:
     done = user.prun("run", "--rm", "--userns", "nomap", "busybox", "true")
     assert done.returncode == 125

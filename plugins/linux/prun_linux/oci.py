@@ -28,6 +28,7 @@ OPTIONS = {
     "binary": "the OCI runtime: a name (runc, crun) or an absolute path; default: runc, else crun",
     "cdi-dir": "where CDI files are, DIR[:DIR]...; the last has priority; default: /etc/cdi:/var/run/cdi",
 }
+UMASK = 0o022  # of a process whose container asks for none, and of those of ours
 _PR_SET_PDEATHSIG = 1
 LOG_LIMIT_BYTES = 1 << 20
 _INSTALL = "install one: apt install runc"
@@ -113,6 +114,7 @@ class OciRuntime(NamedTuple):
         stdio: tuple[int, int, int] | None = None,
         preserve_fds: int = 0,
         bound: bool = False,
+        umask: int = UMASK,
     ) -> subprocess.Popen[bytes]:
         """Start the binary; ``stdio`` are the descriptors it gets, by default ``/dev/null``.
 
@@ -132,7 +134,7 @@ class OciRuntime(NamedTuple):
                 stderr=stderr,
                 env=ENVIRONMENT,
                 cwd="/",
-                umask=0o022,
+                umask=umask,
                 close_fds=True,
                 pass_fds=range(3, 3 + preserve_fds),
                 start_new_session=True,

@@ -4,6 +4,8 @@ A session has a directory of its own, so that nothing of it is in the container'
 
     process.json  what is executed     log.json  the runtime's words      pid   the process
     conmon.pid, exit, attach, ctl      as in a bundle, see ``prun_linux.monitor``
+
+runc gives the process the umask that it has itself (1.1.5; its ``run`` and crun that of ``process.user``).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from prun.types import ExitStatus
 from prun_linux import monitor
 from prun_linux.attachment import ConmonAttachment
 from prun_linux.command import failed
+from prun_linux.oci import UMASK
 from prun_linux.process import process_of
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
 
@@ -67,9 +70,10 @@ def prepared(request: ExecRequest, place: Place, console: Console) -> Session:
     path = os.path.join(place.directory, "process.json")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
         file.write(json.dumps(process))
+    umask = process["user"].get("umask", UMASK)
     if request.monitored:
-        return MonitoredSession(request, place)
-    return DirectSession(request, place, console)
+        return MonitoredSession(request, place, umask)
+    return DirectSession(request, place, umask, console)
 
 
 class FoundSession:
@@ -147,9 +151,9 @@ class FoundSession:
 class DirectSession(FoundSession):
     """``RUNTIME exec`` as our child, on the console's descriptors; it passes signals on to the process."""
 
-    def __init__(self, request: ExecRequest, place: Place, console: Console) -> None:
+    def __init__(self, request: ExecRequest, place: Place, umask: int, console: Console) -> None:
         super().__init__(place.directory, place.container_id, place.pid)
-        self._request, self._place, self._console = request, place, console
+        self._request, self._place, self._umask, self._console = request, place, umask, console
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._early: list[int] = []
@@ -174,6 +178,7 @@ class DirectSession(FoundSession):
                 stdio=streams,
                 preserve_fds=self._request.preserve_fds,
                 bound=True,
+                umask=self._umask,
             )
         self._pidfd = os.pidfd_open(self._process.pid)
         for number in self._early:
@@ -225,9 +230,9 @@ class DirectSession(FoundSession):
 class MonitoredSession(FoundSession):
     """``RUNTIME exec`` by a conmon of its own, which keeps its streams and its exit code; it may outlive us."""
 
-    def __init__(self, request: ExecRequest, place: Place) -> None:
+    def __init__(self, request: ExecRequest, place: Place, umask: int) -> None:
         super().__init__(place.directory, place.container_id, place.pid)
-        self._request, self._place = request, place
+        self._request, self._place, self._umask = request, place, umask
         self._waits = not request.detach  # for our connection, before it starts anything
         self._early: list[int] = []
         self._started = False
@@ -314,9 +319,12 @@ class MonitoredSession(FoundSession):
 
     def _words(self) -> list[str]:
         place, request, directory = self._place, self._request, self._place.directory
-        binary, *for_runtime = monitor.runtime_words(
+        runtime = monitor.runtime_words(
             place.runtime, place.log, directory, terminal=request.terminal, user_namespace=place.has_user_namespace
         )
+        if self._umask != UMASK:  # of the runtime only: conmon and what it executes at the end write files of ours
+            runtime = ["/bin/sh", "-c", 'umask "$0"; exec "$@"', f"{self._umask:04o}", *runtime]
+        binary, *for_runtime = runtime
         words = [monitor.find_conmon(), "--api-version", "1", "--cid", place.container_id, "--cuuid", request.id]
         words += ["--name", place.container_id, "--runtime", binary, *(f"--runtime-arg={word}" for word in for_runtime)]
         words += ["--bundle", directory, "--persist-dir", directory, "--full-attach", "--log-path", "none:"]

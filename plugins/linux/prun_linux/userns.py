@@ -10,7 +10,7 @@ from prun.errors import FailedPrecondition, InvalidArgument
 from prun.rootfs.idmap import IdMaps, host_id, read_ranges
 from prun.rootless import MARK, is_rootless, locked_options, restriction, subordinate_problem, why_not
 from prun.spec import with_env
-from prun.spec.linux import with_user
+from prun.spec.linux import with_umask, with_user
 from prun.types import Mount
 from prun_linux import cgroups
 
@@ -65,6 +65,7 @@ def spec_opts(request: RunRequest, image: Image) -> list[SpecOpt]:
         opts.append(_with_user_namespace(namespace))
         if keeps_id(request) and not request.user and not image.config.get("User"):
             opts += _as_oneself(namespace, image)
+            opts += [] if request.umask is None else [with_umask(request.umask)]  # it went with the other user
     maps = namespace.maps if namespace else own_maps()
     opts.append(_with_checked_ids(maps))
     if request.devices:
