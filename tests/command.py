@@ -76,7 +76,13 @@ def processes_of(state: str) -> list[str]:
 
 def cgroups_of(container_id: str) -> list[str]:
     """Return the cgroup directories of a container, in every hierarchy."""
-    return [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{container_id}*")]
+    # Others' cgroups come and go meanwhile, which os.walk does not mind.
+    return [
+        os.path.join(directory, name)
+        for directory, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith(container_id)
+    ]
 
 
 def listed(path: Path) -> list[str]:
