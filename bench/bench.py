@@ -3,6 +3,7 @@
 run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
 library  prun.run() in one process
 import   load and unpack a Debian image and one of 100,000 small files into an empty store; CPU time and memory too
+idle     the memory of what stays with a container that does nothing: conmon, or containerd's shim
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 PRUN = str(Path(sys.executable).parent / "prun")
 BUSYBOX = HERE.parent / "dist" / "busybox.tar"
 NAME = "docker.io/library/busybox:latest"
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 
 
 class Peer(NamedTuple):
@@ -118,14 +120,13 @@ class Bench:
         unfiltered = self.scratch / "bundle-unfiltered"
         shutil.copytree(bundle, unfiltered, symlinks=True)
         (unfiltered / "config.json").write_text(json.dumps(plain))
-        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
         peers = [
             Peer("runc run", command("runc", "run", "--bundle", str(bundle), "bench-runc")),
             Peer("runc run, no seccomp", command("runc", "run", "--bundle", str(unfiltered), "bench-runc-2")),
             Peer("prun run --rm", command(*self.prun, "run", "--rm", "busybox", "true")),
             Peer("  seccomp=unconfined",
                  command(*self.prun, "run", "--rm", "--security-opt", "seccomp=unconfined", "busybox", "true")),
-            Peer("podman run --rm", command(*self.podman, "run", "--rm", "--net", "none", *limits, "busybox", "true")),
+            Peer("podman run --rm", command(*self.podman, "run", "--rm", "--net", "none", *LIMITS, "busybox", "true")),
             Peer("ctr run --rm", command(*self.ctr, "run", "--rm", NAME, "bench-ctr", "true")),
             Peer("  --seccomp", command(*self.ctr, "run", "--rm", "--seccomp", NAME, "bench-ctr", "true")),
         ]  # fmt: skip
@@ -163,6 +164,40 @@ class Bench:
             for line in Path("/proc/self/mounts").read_text().splitlines():
                 if f" {disk}/" in line:
                     subprocess.run(("umount", line.split()[1]), check=False)
+
+    def idle(self, count: int) -> None:
+        """Compare what stays with each of ``count`` containers that sleep, all of them there at once."""
+        command(*self.prun, "load", "--tag", "busybox", str(BUSYBOX))()
+        command(*self.podman, "load", "-i", str(BUSYBOX))()
+        command(*self.ctr, "images", "import", str(BUSYBOX))()
+        peers = {
+            "prun": (*self.prun, "run", "-d", "--name", "{}", "busybox", "sleep", "1000"),
+            "podman": (*self.podman, "run", "-d", "--net", "none", *LIMITS, "--name", "{}", "busybox", "sleep", "1000"),
+            "ctr": (*self.ctr, "run", "-d", NAME, "{}", "sleep", "1000"),
+        }
+        ends = {
+            "prun": (*self.prun, "rm", "-f", "{}"),
+            "podman": (*self.podman, "rm", "-f", "-t", "0", "{}"),
+            "ctr": (*self.ctr, "tasks", "rm", "-f", "{}"),
+        }
+        names = [f"idle{number}" for number in range(count)]
+        try:
+            for name in names:
+                for words in peers.values():
+                    command(*(word.format(name) for word in words))()
+            marks = {"prun": f"{self.scratch}/prun-state", "podman": f"{self.scratch}/podman", "ctr": "containerd.sock"}
+            print(f"\nidle: {count} containers each, KiB for one\n{'':26}{'PSS':>10}{'private':>10}{'processes':>11}")
+            for peer, mark in marks.items():
+                sizes = [memory_kib(pid) for pid in monitors(mark)]
+                pss, private = (sum(column) / count for column in zip(*sizes, strict=True))
+                print(f"  {peer:24}{pss:10.0f}{private:10.0f}{len(sizes) / count:11.1f}")
+        finally:
+            for name in names:
+                for words in ends.values():
+                    subprocess.run([word.format(name) for word in words], capture_output=True, check=False)
+            subprocess.run(
+                ("umount", f"{self.scratch}/podman/overlay"), capture_output=True, check=False
+            )  # stays mounted
 
     def compare_imports(self, what: str, layout: Path, aim: float, rounds: int, stores: Iterator[Path]) -> None:
         archive = layout.with_suffix(".tar")
@@ -312,6 +347,26 @@ def start_containerd(directory: Path, socket: Path) -> subprocess.Popen[bytes]:
     raise SystemExit(f"containerd does not answer: {(directory / 'containerd.log').read_text()}")
 
 
+def monitors(mark: str) -> list[int]:
+    """Return the pids of the conmons and shims that have this in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if os.path.basename(words.split("\0")[0]) in ("conmon", "containerd-shim-runc-v2") and mark in words:
+            found.append(int(path.name))
+    return found
+
+
+def memory_kib(pid: int) -> tuple[int, int]:
+    """Return the proportional and the private memory of a process (proc_pid_smaps(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    return sizes["Pss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
+
+
 def _expect_success(code: int) -> None:
     if code:
         raise SystemExit(f"exit {code}")
@@ -320,8 +375,9 @@ def _expect_success(code: int) -> None:
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["run", "library", "import"])
+    parser.add_argument("what", nargs="*", default=["run", "library", "import", "idle"])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--containers", type=int, default=20, help="for idle")
     asked = parser.parse_args()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prun-bench-")))
@@ -331,6 +387,8 @@ def main() -> None:
             bench.run(asked.rounds)
         if "library" in asked.what:
             bench.library(asked.rounds)
+        if "idle" in asked.what:
+            bench.idle(asked.containers)
         if "import" in asked.what:
             bench.unpack(max(3, asked.rounds // 6))
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from prun.cli.choosing import chosen, each, ids_in
 from prun.cli.container_filters import KEYS as KEYS_OF_FILTERS
 from prun.cli.container_filters import container_filters
 from prun.cli.filters import filter_option, parse_filters
 from prun.cli.images import opened
 from prun.cli.listing import switch
-from prun.cli.output import error_line
-from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PrunError
+from prun.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from prun.api import Runner
     from prun.metadata import ContainerRow
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 NAMES = click.argument("names", nargs=-1, metavar="CONTAINER...")
 ALL = click.option("-a", "--all", "everything", is_flag=True, help="All of them.")
 IGNORE = click.option("-i", "--ignore", is_flag=True, help="One that does not exist is no error.")
+CIDFILE = click.option(
+    "--cidfile", "cid_files", multiple=True, metavar="FILE", help="A container whose id a file has (run --cidfile)."
+)
 KEYS = click.option("--detach-keys", default=None, metavar="KEYS", help="Keys that leave a terminal.")
 PROXY = switch("--sig-proxy", "Pass signals on to the process (the default); =false: do not.")
 TIME = click.option(
@@ -76,6 +78,7 @@ def start(
 @click.option("-s", "--signal", "signal", default=None, metavar="SIGNAL", help="Ask it to end with this signal.")
 @ALL
 @IGNORE
+@CIDFILE
 @click.pass_obj
 def stop(
     settings: Mapping[str, str],
@@ -84,13 +87,16 @@ def stop(
     signal: str | None,
     everything: bool,
     ignore: bool,
+    cid_files: tuple[str, ...],
 ) -> int:
     """Ask containers to end, and end them when the time is up: after ten seconds, or theirs."""
     from prun.stopping import stop as stop_container
 
     timeout_s, number = _timeout(seconds), _signal(signal)
     with opened(settings) as store:
-        words = chosen(store, names, everything, states=LIVE)
+        words = chosen(
+            store, [*names, *ids_in(cid_files, ignore=ignore)], everything, states=LIVE, none=ignore and cid_files
+        )
         return each(store, words, lambda row: stop_container(store, row, timeout_s, number), ignore=ignore)
 
 
@@ -129,15 +135,18 @@ def restart(
 @NAMES
 @click.option("-s", "--signal", "signal", default="KILL", metavar="SIGNAL", help="The signal (default KILL).")
 @ALL
+@CIDFILE
 @click.pass_obj
-def kill(settings: Mapping[str, str], names: tuple[str, ...], signal: str, everything: bool) -> int:
+def kill(
+    settings: Mapping[str, str], names: tuple[str, ...], signal: str, everything: bool, cid_files: tuple[str, ...]
+) -> int:
     """Send a signal to containers."""
     from prun.request.lifecycle import signal_number
     from prun.stopping import kill as kill_container
 
-    number = signal_number(signal, "--signal")
+    number = signal_number(signal.removeprefix("-"), "--signal")  # podman takes -9, too
     with opened(settings) as store:
-        words = chosen(store, names, everything, states=("running", "paused"))
+        words = chosen(store, [*names, *ids_in(cid_files)], everything, states=("running", "paused"))
         return each(store, words, lambda row: kill_container(store, row, number))
 
 
@@ -159,26 +168,28 @@ def wait(settings: Mapping[str, str], names: tuple[str, ...], ignore: bool) -> i
 @click.command()
 @NAMES
 @ALL
+@CIDFILE
 @click.pass_obj
-def pause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> int:
+def pause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, cid_files: tuple[str, ...]) -> int:
     """Stop every process of containers where it stands."""
     from prun.stopping import pause as pause_container
 
     with opened(settings) as store:
-        words = chosen(store, names, everything, states=("running",))
+        words = chosen(store, [*names, *ids_in(cid_files)], everything, states=("running",))
         return each(store, words, lambda row: pause_container(store, row))
 
 
 @click.command()
 @NAMES
 @ALL
+@CIDFILE
 @click.pass_obj
-def unpause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> int:
+def unpause(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, cid_files: tuple[str, ...]) -> int:
     """Let the processes of containers go on."""
     from prun.stopping import unpause as unpause_container
 
     with opened(settings) as store:
-        words = chosen(store, names, everything, states=("paused",))
+        words = chosen(store, [*names, *ids_in(cid_files)], everything, states=("paused",))
         return each(store, words, lambda row: unpause_container(store, row))
 
 
@@ -211,6 +222,7 @@ def attach(settings: Mapping[str, str], name: str, no_stdin: bool, detach_keys: 
 @ALL
 @IGNORE
 @TIME
+@CIDFILE
 @click.pass_obj
 def rm(
     settings: Mapping[str, str],
@@ -220,6 +232,7 @@ def rm(
     everything: bool,
     ignore: bool,
     seconds: str | None,
+    cid_files: tuple[str, ...],
 ) -> int:
     """Remove containers."""
     from prun.stopping import remove_container
@@ -238,57 +251,8 @@ def rm(
                 stop_container(store, row, timeout_s)
             remove_container(store, row, volumes=volumes)
 
-        return each(store, chosen(store, names, everything), remove, ignore=ignore or force)
-
-
-def chosen(store: Store, names: Iterable[str], everything: bool, *, states: tuple[str, ...] = ()) -> list[str]:
-    """Return the containers that were named, or the ids of all, those in one of ``states`` if there are any.
-
-    Raises:
-        InvalidArgument: neither was asked for, or both.
-    """
-    words = list(names)
-    if everything and words:
-        raise InvalidArgument("--all and the names of containers do not go together", hint="leave one of them out")
-    if not everything and not words:
-        raise InvalidArgument("CONTAINER is missing", hint="the name or the id of one or more, or --all")
-    if not everything:
-        return words
-    return [row.id for row in store.metadata.containers() if not states or row.status in states]
-
-
-def each(
-    store: Store,
-    words: Iterable[str],
-    act: Callable[[ContainerRow], object],
-    *,
-    ignore: bool = False,
-    missing: str = "",
-    echo: bool = True,
-) -> int:
-    """Act on every container, and print the words of those with which it went well; the others each get a line.
-
-    ``ignore``: one that does not exist is no error; ``missing`` is what is printed for it then.
-    """
-    code = 0
-    for word in words:
-        try:
-            try:
-                row = store.find(word)
-            except NotFound:
-                if not (ignore or missing):
-                    raise
-                if missing:
-                    print(missing)
-                continue
-            act(row)
-        except PrunError as error:
-            print(error_line(error), file=sys.stderr)
-            code = error.exit_code
-        else:
-            if echo:
-                print(word, flush=True)
-    return code
+        words = chosen(store, [*names, *ids_in(cid_files, ignore=ignore)], everything, none=ignore and cid_files)
+        return each(store, words, remove, ignore=ignore or force)
 
 
 def start_again(settings: Mapping[str, str], store: Store, container_id: str) -> None:

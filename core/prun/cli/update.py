@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prun.cli.choosing import chosen, each
 from prun.cli.images import opened
-from prun.cli.lifecycle import NAMES, chosen, each
+from prun.cli.lifecycle import NAMES
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
