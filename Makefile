@@ -1,7 +1,7 @@
 # One word each; CI runs the same words.  Each target does its own set-up, says what it does, and does it once.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format protos bench docs clean run-packages test-packages bench-packages
+.PHONY: help run test test-fast check format protos bench stress docs clean run-packages test-packages bench-packages
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -52,6 +52,9 @@ protos: $(VENV)/.tools ## Generate protos/prun_protos from protos/prun/v1
 
 bench: $(VENV)/.tools bench-packages dist/busybox.tar ## Measure against runc, podman and ctr, side by side
 	$(SUDO) $(BIN)/python bench/bench.py
+
+stress: $(VENV)/.tools test-packages ## Run ten thousand containers, and two hundred at once: nothing is left of them
+	$(SUDO) $(BIN)/python bench/stress.py
 
 docs: $(VENV)/.tools ## Check that every example of the documentation runs
 	$(BIN)/python -m pytest -q tests/contract

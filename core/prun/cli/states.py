@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prun.cli.output import ago, lasted
 from prun.errors import NotFound, PluginError, Unimplemented
+from prun.identity import is_process
 
 if TYPE_CHECKING:
     from prun.metadata import ContainerRow
@@ -52,6 +53,8 @@ def pid_of(store: Store, row: ContainerRow) -> int:
     """Return the pid of a container's process, which its runtime may have learnt only after the start; 0 for none."""
     if row.status not in ("running", "paused"):
         return 0
+    if row.pid and row.start_time:  # asking a runtime means loading it, for each of two hundred
+        return row.pid if is_process(row.pid, row.start_time) else 0
     from prun.ending import find_task
 
     try:
