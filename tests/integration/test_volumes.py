@@ -240,7 +240,8 @@ def test_two_containers_on_one_volume_do_not_reach_the_host(attack: Attack) -> N
     image = attack.image()
     swap = "mv /v/a /v/c; mv /v/b /v/a; mv /v/a /v/b; mv /v/c /v/a"
     busy = f"mkdir -p /v/a; ln -s {attack.victim} /v/b; while :; do {swap}; done"
-    swapping = subprocess.Popen(attack.command("runc", "run", "--rm", "-v", "vol:/v", image, "sh", "-c", busy))
+    command = attack.command("runc", "run", "--rm", "-v", "vol:/v", image, "sh", "-c", busy)
+    swapping = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         for _ in range(10):
             attack.run("runc", "-v", "vol:/v", "--tmpfs", "/v/a/mnt", "-v", "other:/v/a/o", image, "touch", "/v/a/o/x")

@@ -13,6 +13,7 @@ from prun.cli.images import opened
 from prun.cli.listing import listing
 from prun.cli.output import size
 from prun.errors import PrunError
+from prun.identity import is_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,8 @@ def _samples(store: Store, rows: Sequence[ContainerRow]) -> dict[str, _Sample]:
         try:
             samples[row.id] = _Sample(time.monotonic_ns(), live_task(store, row).stats())
         except PrunError:
-            if (now := store.metadata.container(row.id)) and now.status == row.status and len(rows) == 1:
+            # What has just ended may be gone before its record says so.
+            if len(rows) == 1 and row.pid and is_process(row.pid, row.start_time):
                 raise
     return samples
 
