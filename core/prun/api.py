@@ -102,8 +102,7 @@ class Runner:
                 self.runtime,
                 engine=self._engine,
                 only=only,
-                without=self.settings.disabled,
-                tolerated=self.settings.tolerated,
+                settings=self.settings.plugins,
                 warn=self._warn,
             )
         return self._hooks

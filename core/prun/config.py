@@ -9,7 +9,11 @@
 
     [plugins.audit]
     enabled = true                  # false: not loaded
-    on_error = "fail"               # "warn": left out, with a warning, when it does not load
+    on_error = "fail"               # "warn": left out, with a warning, where it fails; "skip": without one
+    timeout_s = 10                  # for each of its hooks; 0: as long as it takes
+    use = "audit"                   # the installed plugin that this is one of; its own name, unless given
+    before, after = [], []          # names of plugins; "NAME?": only if there is one
+    file = "/var/log/prun.json"     # every other key is an option of the plugin's own
 
     [registries."docker.io"]        # mirrors and the like, and
     [aliases]                       # short names: see prun.image.registry.settings
@@ -32,7 +36,22 @@ if TYPE_CHECKING:
     from prun.image.registry.settings import Rule
 
 KEYS = ("root", "state", "runtime", "runtimes", "plugins", "registries", "aliases")
-PLUGIN_KEYS = ("enabled", "on_error")
+ON_ERROR = ("fail", "warn", "skip")
+
+
+class PluginSettings(NamedTuple):
+    """What ``[plugins.NAME]`` says; ``timeout_s`` None: what the plugin says itself; ``use`` empty: its name."""
+
+    enabled: bool = True
+    on_error: str = "fail"
+    timeout_s: float | None = None
+    use: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    options: Mapping[str, object] = NOTHING
+
+
+PLUGIN_KEYS = PluginSettings._fields[:-1]
 
 
 class Settings(NamedTuple):
@@ -42,8 +61,7 @@ class Settings(NamedTuple):
     state: str = ""
     runtime: str = ""
     runtimes: Mapping[str, Mapping[str, str]] = {}
-    disabled: frozenset[str] = frozenset()
-    tolerated: frozenset[str] = frozenset()
+    plugins: Mapping[str, PluginSettings] = {}
     registries: Mapping[str, Rule] = {}
     aliases: Mapping[str, str] = NOTHING
 
@@ -100,20 +118,41 @@ def _merge(old: Settings, new: dict[str, Any], path: str) -> Settings:
     runtimes = dict(old.runtimes)
     for name, options in _table(new, "runtimes", path).items():
         runtimes[name] = {**runtimes.get(name, NOTHING), **_options(options, f"{path}: [runtimes.{name}]")}
-    disabled, tolerated = set(old.disabled), set(old.tolerated)
+    plugins = dict(old.plugins)
     for name, table in _table(new, "plugins", path).items():
-        where = f"{path}: [plugins.{name}]"
-        if not isinstance(table, dict):
-            raise InvalidArgument(f"{where} is no table")
-        _refuse_unknown(table, PLUGIN_KEYS, where)
-        _switch(disabled, name, on=not _of(table, "enabled", bool, True, where))
-        on_error = _of(table, "on_error", str, "fail", where)
-        if on_error not in ("fail", "warn"):
-            raise InvalidArgument(f"{where}: on_error is {on_error!r}", hint='"fail" or "warn"')
-        _switch(tolerated, name, on=on_error == "warn")
+        plugins[name] = _plugin(plugins.get(name, PluginSettings()), table, f"{path}: [plugins.{name}]")
     root, state, runtime = (_of(new, key, str, getattr(old, key), path) for key in ("root", "state", "runtime"))
     registries, aliases = _registries(old, new, path)
-    return Settings(root, state, runtime, runtimes, frozenset(disabled), frozenset(tolerated), registries, aliases)
+    return Settings(root, state, runtime, runtimes, plugins, registries, aliases)
+
+
+def _plugin(old: PluginSettings, table: object, where: str) -> PluginSettings:
+    if not isinstance(table, dict):
+        raise InvalidArgument(f"{where} is no table")
+    on_error = _of(table, "on_error", str, old.on_error, where)
+    if on_error not in ON_ERROR:
+        raise InvalidArgument(f"{where}: on_error is {on_error!r}", hint=f"one of {', '.join(ON_ERROR)}")
+    timeout_s = table.get("timeout_s", old.timeout_s)
+    if isinstance(timeout_s, bool) or not (
+        timeout_s is None or (isinstance(timeout_s, int | float) and timeout_s >= 0)
+    ):
+        raise InvalidArgument(f"{where}: timeout_s is {timeout_s!r}", hint="seconds, or 0 for no limit")
+    return PluginSettings(
+        _of(table, "enabled", bool, old.enabled, where),
+        on_error,
+        timeout_s,
+        _of(table, "use", str, old.use, where),
+        _names(table, "before", old.before, where),
+        _names(table, "after", old.after, where),
+        {**old.options, **{key: value for key, value in table.items() if key not in PLUGIN_KEYS}},
+    )
+
+
+def _names(table: dict[str, Any], key: str, default: tuple[str, ...], where: str) -> tuple[str, ...]:
+    value = table.get(key, default)
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise InvalidArgument(f"{where}: {key} is no list of names of plugins")
+    return tuple(value)
 
 
 def _registries(old: Settings, new: dict[str, Any], path: str) -> tuple[Mapping[str, Rule], Mapping[str, str]]:
@@ -146,13 +185,6 @@ def _of(table: dict[str, Any], key: str, kind: type, default: Any, where: str) -
     if not isinstance(value, kind):
         raise InvalidArgument(f"{where}: {key} is {value!r}, not a {kind.__name__}")
     return value
-
-
-def _switch(names: set[str], name: str, *, on: bool) -> None:
-    if on:
-        names.add(name)
-    else:
-        names.discard(name)
 
 
 def _refuse_unknown(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:

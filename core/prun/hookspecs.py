@@ -12,8 +12,9 @@ value (pluggy before 1.7 leaves such an argument out of the call, 1.7 fills it i
 
 A module or object that implements hooks may also set
 
-``prun_before``, ``prun_after``: names of tier-4 plugins that it must come before or after (tuple of str);
-``prun_two_step`` = True: it acts between create and start, so the runtime must not do both in one call.
+``prun_before``, ``prun_after``: names of tier-4 plugins that it must come before or after, ``NAME?`` if it is there;
+``prun_two_step`` = True: it acts between create and start, so the runtime must not do both in one call;
+``prun_configure(options)``, ``prun_options``: its options of ``prun.toml`` (docs/hooks.md).
 
 An exception that is no ``PrunError`` is reported as a ``PluginError`` that names the plugin.
 """

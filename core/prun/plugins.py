@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from pluggy import PluginManager, PluginValidationError
@@ -19,6 +20,7 @@ from prun.errors import InvalidArgument, NotFound, PluginError, PrunError, Unimp
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
+    from prun.config import PluginSettings
     from prun.discovery import EntryPoint
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUNTIMES, ENGINES, PLUGINS = "prun.runtimes", "prun.engines", "prun.plugins"
+_NO_SETTINGS: Mapping[str, PluginSettings] = MappingProxyType({})
 
 
 class Hooks:
@@ -51,7 +54,14 @@ class Hooks:
         self.two_step = any(getattr(plugin, "prun_two_step", False) for plugin in pm.get_plugins())
 
     @classmethod
-    def of(cls, *, runtime: object, engine: object = None, plugins: Mapping[str, object] | None = None) -> Hooks:
+    def of(
+        cls,
+        *,
+        runtime: object,
+        engine: object = None,
+        plugins: Mapping[str, object] | None = None,
+        settings: Mapping[str, PluginSettings] = _NO_SETTINGS,
+    ) -> Hooks:
         """Put the runtime, the engine and the plugins between the built-in tiers.
 
         Raises:
@@ -61,7 +71,7 @@ class Hooks:
 
         pm = PluginManager("prun")
         pm.add_hookspecs(hookspecs)
-        tiers = [("defaults", defaults), ("runtime", runtime), ("engine", engine), *ordered(plugins or {})]
+        tiers = [("defaults", defaults), ("runtime", runtime), ("engine", engine), *ordered(plugins or {}, settings)]
         for name, plugin in (*tiers, ("flags", flags)):
             if plugin is not None:
                 register(pm, plugin, name)
@@ -171,34 +181,78 @@ def load(
     *,
     engine: str = "embedded",
     only: Sequence[str] | None = None,
-    without: Container[str] = (),
-    tolerated: Iterable[str] = (),
+    settings: Mapping[str, PluginSettings] = _NO_SETTINGS,
     warn: Callable[[str], None] | None = None,
 ) -> Hooks:
-    """Import one runtime, one engine and every plugin but those in ``without``, or only those named in ``only``.
+    """Import one runtime, one engine and the plugins: those installed and those of ``settings``, or only ``only``.
 
-    ``tolerated`` plugins (``on_error = "warn"``) that do not load are told to ``warn`` and left out; every other
-    failure stops the run, since a policy that is silently missing would fail open.
+    A plugin that does not load stops the run, since a policy that is silently missing would fail open; where
+    ``on_error`` is ``warn``, ``warn`` is told and it is left out.
 
     Raises:
         NotFound: no installed distribution offers that runtime, engine or plugin.
         PluginError: a module did not import, or implements an unknown hook or argument.
+        InvalidArgument: a plugin has not such an option.
     """
     from prun import discovery
 
-    plugins = {}
-    for name, entry in _chosen(discovery.entry_points(PLUGINS), only, without).items():
+    found, plugins = discovery.entry_points(PLUGINS), {}
+    for name in chosen(found, only, settings):
+        wishes = settings.get(name)
         try:
-            plugins[name] = _import(entry)
-        except PluginError as error:
-            if name not in tolerated or warn is None:
+            plugin = _import(_named("plugin", (wishes and wishes.use) or name, found))
+            plugins[name] = configured(plugin, name, wishes.options if wishes else {})
+        except (PluginError, NotFound) as error:
+            if wishes is None or wishes.on_error == "fail":
                 raise
-            warn(f"plugin {name} is left out: {error}")
+            if wishes.on_error == "warn" and warn is not None:
+                warn(f"plugin {name} is left out: {error}")
     return Hooks.of(
         runtime=_import(_named("runtime", runtime, discovery.entry_points(RUNTIMES))),
         engine=_import(_named("engine", engine, discovery.entry_points(ENGINES))),
         plugins=plugins,
+        settings=settings,
     )
+
+
+def chosen(
+    found: Mapping[str, EntryPoint], only: Sequence[str] | None, settings: Mapping[str, PluginSettings]
+) -> list[str]:
+    """Return the names of the plugins to load.
+
+    Those that come with prun itself are loaded where they are configured or asked for, all others where they are
+    installed.  One that tables of other names use is not loaded under its own, unless that has a table too.
+    """
+    if only is not None:
+        return list(dict.fromkeys(only))
+    used = {wishes.use for wishes in settings.values() if wishes.use}
+    names = [name for name, entry in found.items() if entry.distribution != "prun" and name not in used]
+    return [name for name in dict.fromkeys((*names, *settings)) if name not in settings or settings[name].enabled]
+
+
+def configured(plugin: object, name: str, options: Mapping[str, object]) -> object:
+    """Give a plugin its options: what ``prun_configure`` makes of them is the plugin, or that itself if it is None.
+
+    Raises:
+        InvalidArgument: it has not such an option (``prun_options``), or cannot use a value.
+        PluginError: ``prun_configure`` failed.
+    """
+    configure = getattr(plugin, "prun_configure", None)
+    known = getattr(plugin, "prun_options", {}) if configure else {}
+    for key in options:
+        if key not in known:
+            raise InvalidArgument(
+                f"plugin {name} has no option {key!r}", hint=f"it knows: {', '.join(sorted(known)) or 'none'}"
+            )
+    if configure is None:
+        return plugin
+    try:
+        return configure(options) or plugin
+    except PrunError as error:
+        error.plugin = error.plugin or name
+        raise
+    except Exception as error:
+        raise PluginError(f"prun_configure failed: {type(error).__name__}: {_one_line(error)}", plugin=name) from error
 
 
 def register(pm: PluginManager, plugin: object, tier: str) -> None:
@@ -210,40 +264,49 @@ def register(pm: PluginManager, plugin: object, tier: str) -> None:
         raise PluginError(f"plugin {name!r} cannot be registered: {_one_line(error)}", plugin=name) from error
 
 
-def ordered(plugins: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Sort plugins by name, and by what they say in ``prun_before`` and ``prun_after``.
+def ordered(
+    plugins: Mapping[str, object], settings: Mapping[str, PluginSettings] = _NO_SETTINGS
+) -> list[tuple[str, object]]:
+    """Sort plugins by name, and by what they and the configuration say of ``before`` and ``after``.
 
     Raises:
-        PluginError: the wishes contradict each other, or name a plugin that is not there.
+        PluginError: the wishes contradict each other, or name a plugin that is not there (``NAME?`` may be absent).
     """
-    wishes: dict[str, set[str]] = {name: set() for name in sorted(plugins)}
+    earlier: dict[str, set[str]] = {name: set() for name in sorted(plugins)}
     for name, plugin in plugins.items():
-        for other in getattr(plugin, "prun_after", ()):
-            wishes[name].add(_known(other, name, wishes))
-        for other in getattr(plugin, "prun_before", ()):
-            wishes[_known(other, name, wishes)].add(name)
+        wishes = settings.get(name)
+        after = (*getattr(plugin, "prun_after", ()), *(wishes.after if wishes else ()))
+        before = (*getattr(plugin, "prun_before", ()), *(wishes.before if wishes else ()))
+        earlier[name].update(_known(after, name, earlier))
+        for other in _known(before, name, earlier):
+            earlier[other].add(name)
     result: list[tuple[str, object]] = []
-    while wishes:
-        ready = [name for name, after in wishes.items() if not after & wishes.keys()]
-        if not ready:
-            raise PluginError(f"plugins {', '.join(wishes)} want to come before each other: a cycle")
-        result.append((ready[0], plugins[ready[0]]))
-        del wishes[ready[0]]
+    while earlier:
+        ready = next((name for name, others in earlier.items() if not others & earlier.keys()), None)
+        if ready is None:
+            raise PluginError(f"plugins want to come before each other, in a circle: {' < '.join(_cycle(earlier))}")
+        result.append((ready, plugins[ready]))
+        del earlier[ready]
     return result
 
 
-def _known(other: str, name: str, wishes: Mapping[str, object]) -> str:
-    if other not in wishes:
-        raise PluginError(f"plugin {name!r} wants to be ordered by {other!r}, which is not loaded", plugin=name)
-    return other
+def _known(others: Iterable[str], name: str, plugins: Container[str]) -> list[str]:
+    for other in others:
+        if not other.endswith("?") and other not in plugins:
+            raise PluginError(
+                f"plugin {name!r} wants to be ordered by {other!r}, which is not loaded",
+                hint=f"install or enable it; {other + '?'!r} would do without",
+                plugin=name,
+            )
+    return [other.removesuffix("?") for other in others if other.removesuffix("?") in plugins]
 
 
-def _chosen(
-    found: Mapping[str, EntryPoint], only: Sequence[str] | None, without: Container[str]
-) -> Mapping[str, EntryPoint]:
-    if only is None:
-        return {name: entry for name, entry in found.items() if name not in without}
-    return {name: _named("plugin", name, found) for name in only}
+def _cycle(earlier: Mapping[str, set[str]]) -> list[str]:
+    """Return one circle of plugins, each before the next, the first again at the end."""
+    path = [next(iter(earlier))]
+    while path[-1] not in path[:-1]:
+        path.append(min(earlier[path[-1]] & earlier.keys()))
+    return path[path.index(path[-1]) :][::-1]
 
 
 def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:

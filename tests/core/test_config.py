@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prun.config import read_settings
+from prun.config import PluginSettings, read_settings
 from prun.errors import InvalidArgument, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
@@ -31,13 +31,24 @@ def test_later_files_win_key_by_key(tmp_path: Path) -> None:
     settings = read_settings(written(tmp_path / "own.toml", 'root = "/b"\n[runtimes.linux]\nbinary = "runc"\n'))
     assert (settings.root, settings.runtime) == ("/b", "fake")
     assert settings.options("linux") == {"binary": "runc", "x": "1"}
-    assert settings.tolerated == {"p"}
+    assert settings.plugins["p"].on_error == "warn"
 
 
 def test_a_plugin_can_be_switched_off_and_on_again(tmp_path: Path) -> None:
     written(tmp_path / "config/prun/prun.toml", "[plugins.p]\nenabled = false\n[plugins.q]\nenabled = false\n")
     settings = read_settings(written(tmp_path / "own.toml", "[plugins.p]\nenabled = true\n"))
-    assert settings.disabled == {"q"}
+    assert {name: plugin.enabled for name, plugin in settings.plugins.items()} == {"p": True, "q": False}
+
+
+def test_a_plugins_own_keys_are_its_options_and_later_files_win_key_by_key(tmp_path: Path) -> None:
+    written(
+        tmp_path / "config/prun/prun.toml",
+        '[plugins.p]\nuse = "audit"\ntimeout_s = 2.5\nafter = ["q?"]\nfile = "/a"\nkinds = ["x"]\n',
+    )
+    settings = read_settings(written(tmp_path / "own.toml", '[plugins.p]\nfile = "/b"\n'))
+    assert settings.plugins["p"] == PluginSettings(
+        use="audit", timeout_s=2.5, after=("q?",), options={"file": "/b", "kinds": ["x"]}
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,8 +60,11 @@ def test_a_plugin_can_be_switched_off_and_on_again(tmp_path: Path) -> None:
         ("[runtimes]\nlinux = 1", "is no table"),
         ("[runtimes.linux]\nx = [1]", "neither a string"),
         ("[plugins.p]\nenabled = 1", "enabled is 1, not a bool"),
-        ('[plugins.p]\non_error = "skip"', "on_error is 'skip'"),
-        ("[plugins.p]\nnope = 1", "no key 'nope'"),
+        ('[plugins.p]\non_error = "no"', "on_error is 'no'"),
+        ("[plugins.p]\ntimeout_s = -1", "timeout_s is -1"),
+        ("[plugins.p]\ntimeout_s = true", "timeout_s is True"),
+        ('[plugins.p]\nbefore = "q"', "before is no list"),
+        ("[plugins]\np = 1", "is no table"),
         ("root = ", "config file"),
         ("\x00", "config file"),
     ],

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 import prun_fake
 from prun import discovery, hookimpl
 from prun.builtin.flags import Directory
+from prun.config import PluginSettings
 from prun.discovery import EntryPoint
 from prun.errors import InvalidArgument, NotFound, PluginError, Unimplemented
 from prun.pipeline import build_spec
-from prun.plugins import Hooks, load, names_of, ordered
+from prun.plugins import Hooks, chosen, configured, load, names_of, ordered
 from prun.spec import with_env
 from prun.types import Event, Image, Platform, RunRequest, RuntimeInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from prun.spec import SpecOpt
@@ -92,13 +93,23 @@ def test_order_does_not_depend_on_how_plugins_are_given() -> None:
 
 
 def test_contradicting_wishes_are_a_cycle() -> None:
-    with pytest.raises(PluginError, match="a cycle"):
-        ordered({"a": After("b"), "b": After("a")})
+    with pytest.raises(PluginError, match=r"in a circle: a < c < b < a$"):
+        ordered({"a": After("b"), "b": After("c"), "c": After("a"), "d": After()})
 
 
 def test_a_wish_for_a_missing_plugin_is_refused() -> None:
     with pytest.raises(PluginError, match="'a' wants to be ordered by 'z'"):
         ordered({"a": After("z")})
+
+
+def test_a_wish_may_be_for_a_plugin_that_need_not_be_there() -> None:
+    assert [name for name, _ in ordered({"a": After("z?"), "b": After(before=("y?",))})] == ["a", "b"]
+    assert [name for name, _ in ordered({"a": After("z?"), "z": After()})] == ["z", "a"]
+
+
+def test_the_configuration_has_wishes_too() -> None:
+    wishes = {"b": PluginSettings(before=("a",)), "a": PluginSettings(after=("c",))}
+    assert [name for name, _ in ordered({"a": After(), "b": After(), "c": After()}, wishes)] == ["b", "c", "a"]
 
 
 def test_a_failing_plugin_is_named() -> None:
@@ -193,15 +204,72 @@ def test_a_plugin_that_does_not_import_stops_the_run(installed: Callable[[str], 
 def test_a_tolerated_plugin_is_left_out_with_a_warning(installed: Callable[[str], None]) -> None:
     installed("gone")
     warnings: list[str] = []
-    hooks = load("fake", tolerated=["gone"], warn=warnings.append)
+    hooks = load("fake", settings={"gone": PluginSettings(on_error="warn")}, warn=warnings.append)
     assert "gone" not in hooks.names()
     assert len(warnings) == 1
     assert "plugin gone is left out" in warnings[0]
 
 
+def test_a_plugin_may_be_left_out_without_a_word(installed: Callable[[str], None]) -> None:
+    installed("gone")
+    warnings: list[str] = []
+    load("fake", settings={"gone": PluginSettings(on_error="skip")}, warn=warnings.append)
+    assert warnings == []
+
+
+def test_a_plugin_that_is_configured_and_not_installed_stops_the_run() -> None:
+    with pytest.raises(NotFound, match="no plugin is called 'policy'"):
+        load("fake", settings={"policy": PluginSettings()})
+    assert "policy" not in load("fake", settings={"policy": PluginSettings(enabled=False)}).names()
+
+
+def test_those_of_prun_itself_are_loaded_where_they_are_configured() -> None:
+    found = {
+        "audit": EntryPoint("audit", "prun_audit", "prun", "1", ""),
+        "cache": EntryPoint("cache", "cache", "prun", "1", ""),
+        "site": EntryPoint("site", "site", "prun-site", "1", ""),
+        "twice": EntryPoint("twice", "twice", "prun-twice", "1", ""),
+    }
+    wishes = {
+        "audit": PluginSettings(),
+        "one": PluginSettings(use="twice"),
+        "two": PluginSettings(use="twice"),
+        "off": PluginSettings(enabled=False),
+    }
+    assert sorted(chosen(found, None, wishes)) == ["audit", "one", "site", "two"]
+    assert chosen(found, ["cache", "one"], wishes) == ["cache", "one"]
+    assert chosen(found, None, {"site": PluginSettings(enabled=False)}) == ["twice"]
+
+
+class Configurable:
+    prun_options: ClassVar = {"file": "where to write"}
+
+    def prun_configure(self, options: Mapping[str, object]) -> object:
+        if options.get("file") == "":
+            raise ValueError("no name")
+        return Sets(str(options.get("file", "nowhere")))
+
+
+def test_a_plugin_is_what_it_makes_of_its_options() -> None:
+    made = configured(Configurable(), "audit", {"file": "/x"})
+    assert isinstance(made, Sets)
+    plain = Sets("x")
+    assert configured(plain, "plain", {}) is plain
+
+
+def test_an_option_that_a_plugin_has_not_is_refused_with_those_that_it_has() -> None:
+    with pytest.raises(InvalidArgument, match="plugin audit has no option 'fill'") as caught:
+        configured(Configurable(), "audit", {"fill": 1})
+    assert caught.value.hint == "it knows: file"
+    with pytest.raises(InvalidArgument, match="plugin plain has no option 'x'"):
+        configured(Sets("x"), "plain", {"x": 1})
+    with pytest.raises(PluginError, match="prun_configure failed: ValueError: no name"):
+        configured(Configurable(), "audit", {"file": ""})
+
+
 def test_a_plugin_that_is_switched_off_is_not_imported(installed: Callable[[str], None]) -> None:
     installed("gone")
-    assert "gone" not in load("fake", without={"gone"}).names()
+    assert "gone" not in load("fake", settings={"gone": PluginSettings(enabled=False)}).names()
     assert "gone" not in load("fake", only=[]).names()
 
 

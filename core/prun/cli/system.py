@@ -34,7 +34,8 @@ KINDS = {"runtime": RUNTIMES, "engine": ENGINES, "plugin": PLUGINS}
 @click.pass_obj
 def plugins(settings: Mapping[str, str], form: str) -> None:
     """List runtimes, engines and plugins: where each comes from and which hooks it implements."""
-    disabled = runner_of(settings).settings.disabled
+    configured = runner_of(settings).settings.plugins
+    disabled = {name for name, plugin in configured.items() if not plugin.enabled}
     rows = []
     for kind, group in KINDS.items():
         for name, entry in sorted(discovery.entry_points(group).items()):
