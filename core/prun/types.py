@@ -76,6 +76,30 @@ class Image(NamedTuple):
     layers: tuple[Layer, ...] = ()
 
 
+OriginKind = Literal["defaults", "profile", "run", "runtimes", "environment", "flag"]
+
+
+class Origin(NamedTuple):
+    """Where the value of an option of ``prun run`` comes from.
+
+    ``name`` is that of the profile, run or runtime (a table of ``prun.toml``), of the environment variable, or the flag
+    (``--memory``).  ``file`` and ``line`` (from 1) are where a file says it; empty and 0 for the other kinds.
+    """
+
+    kind: OriginKind
+    name: str = ""
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        tables = {"defaults": "[defaults]", "profile": "[profiles.{}]", "run": "[run.{}]", "runtimes": "[runtimes.{}]"}
+        words = tables.get(self.kind, "{}").format(self.name)
+        return f"{words} ({self.file}:{self.line})" if self.file else words
+
+
+NO_ORIGINS: Mapping[str, tuple[Origin, ...]] = MappingProxyType({})
+
+
 class RunRequest(NamedTuple):
     """What the user asked for; nothing here has been looked up yet.
 
@@ -94,6 +118,10 @@ class RunRequest(NamedTuple):
     into, nothing is unpacked or mounted (``prun spec``, runtimes that execute nothing).  ``two_step``: create and
     start are separate calls of the OCI runtime, because a plugin acts between them.  ``progress`` opens what shows how
     far an image is that has to be fetched.
+
+    ``origins``: who set what, by the names of ``prun run``'s options with ``_`` for ``-`` (``memory``, ``cap_add``;
+    also ``image`` and ``command`` where a file has them), from general to specific: the last one's value is in force,
+    and of an option that may be repeated each gave its part.  What has its default is not in it.
 
     The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
     names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
@@ -135,6 +163,7 @@ class RunRequest(NamedTuple):
     exit_command: tuple[str, ...] = ()
     again: bool = False
     digest: str = ""
+    origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()

@@ -12,7 +12,7 @@ from prun.errors import DataLoss, InvalidArgument
 from prun.request import fields_of
 from prun.request.stored import dumped, loaded
 from prun.request.supervision import LogRequest, restart_policy, settled_log
-from prun.types import Mount, RunRequest
+from prun.types import Mount, Origin, RunRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,8 +83,10 @@ def test_a_stored_request_comes_back_equal(tmp_path: Path) -> None:
         sysctl={"kernel.shm_rmid_forced": "1"}, secret=["s"], platform="linux/amd64", restart="on-failure:2",
         log_opt={"max-size": "1m"}, mounts=[Mount("/m", "tmpfs")], labels={"l": "1"}, entrypoint=[], stop_timeout=3,
     )  # fmt: skip
+    request = request._replace(origins={"memory": (Origin("profile", "ci", "/p.toml", 3), Origin("flag", "--memory"))})
     back = loaded(dumped(request))
     assert back == request
+    assert [str(each) for each in back.origins["memory"]] == ["[profiles.ci] (/p.toml:3)", "--memory"]
     for name in ("volumes", "resources", "secrets", "log", "mounts", "platform"):
         assert type(getattr(back, name)) is type(getattr(request, name))
 

@@ -14,7 +14,7 @@ from prun.image.platform import parse_platform
 from prun.plugins import names_of
 from prun.request import fields_of
 from prun.request.environment import from_files, from_host, labels_from_files, pairs, removed
-from prun.types import RunRequest
+from prun.types import Origin, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,6 +159,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         config=runner.config,
         aliases=runner.settings.aliases,
         progress=None if flags["quiet"] else _progress,
+        origins={key: (Origin("flag", f"--{key.replace('_', '-')}"),) for key in sorted(parsed.given)},
         **fields,  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prun.errors import DataLoss
-from prun.types import Mount, Platform, RunRequest
+from prun.types import Mount, Origin, Platform, RunRequest
 
 # What belongs to one run of the container only, or is kept elsewhere.
 _NOT_STORED = frozenset(
@@ -70,5 +70,5 @@ def _class(name: str) -> Any:
     from prun.request.resources import Resources
     from prun.request.supervision import LogRequest
 
-    ours = (HealthRequest, LogRequest, Mount, MountRequest, Platform, Resources, SecretRequest)
+    ours = (HealthRequest, LogRequest, Mount, MountRequest, Origin, Platform, Resources, SecretRequest)
     return {each.__name__: each for each in ours}[name]
