@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 MAX_TAGS = 100_000
 PAGE = 1000
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
 _NEXT = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -177,12 +178,30 @@ class Registry:
             raise answer.failure(f"upload of {digest} to {self.endpoint.name}")
         return self.transport.led_to(answer.url, answer.headers.get("Location", ""))
 
-    def finish_upload(self, url: str, expected: Descriptor, body: IO[bytes]) -> None:
-        """Send the whole blob to where ``start_upload`` says."""
+    def upload_offset(self, url: str, size: int) -> tuple[str, int]:
+        """Ask how much of a blob of ``size`` bytes has come to where ``start_upload`` said.
+
+        Return the URL to go on at and the number of bytes; an empty URL where it has to be begun anew.
+
+        Spec: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks
+        """
+        answer = self._authorized("GET", url, self._scope("pull,push"))
+        answer.discard()
+        last = _RANGE.fullmatch(answer.headers.get("Range", ""))
+        # "0-0" is what most registries say of nothing at all
+        offset = int(last[1]) + 1 if answer.status == 204 and last and last[1] != "0" else 0
+        if not 0 < offset <= size:
+            return "", 0
+        return self.transport.led_to(answer.url, answer.headers.get("Location") or answer.url), offset
+
+    def finish_upload(self, url: str, expected: Descriptor, body: IO[bytes], offset: int = 0) -> None:
+        """Send the blob, from ``offset`` on, where ``body`` stands, to where ``start_upload`` says."""
         parts = urlsplit(url)
         query = f"{parts.query}&" if parts.query else ""
         url = parts._replace(query=f"{query}{urlencode({'digest': expected['digest']})}", fragment="").geturl()
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(expected["size"])}
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(expected["size"] - offset)}
+        if 0 < offset < expected["size"]:
+            headers["Content-Range"] = f"{offset}-{expected['size'] - 1}"
         answer = self._authorized("PUT", url, self._scope("pull,push"), headers, body)
         if answer.status != 201:
             raise answer.failure(f"upload of {expected['digest']} to {self.endpoint.name}")
@@ -282,6 +301,7 @@ class Registry:
         registry = origin_of(url)
         ours = not self._base or registry == origin_of(self._base)
         sent = self._auth.header(scope) if ours else ""
+        start = 0 if body is None or isinstance(body, bytes) else body.tell()
         answer = self.transport.exchange(method, url, headers=headers, authorization=sent, body=body)
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status != 401 or not challenge or not ours or origin_of(answer.url) != registry:
@@ -289,7 +309,7 @@ class Registry:
         answer.discard()
         sent = self._auth.answer(challenge, scope, registry, sent)
         if body is not None and not isinstance(body, bytes):
-            body.seek(0)
+            body.seek(start)
         answer = self.transport.exchange(method, url, headers=headers, authorization=sent, body=body)
         return _or_again(answer, f"{method} of {self.endpoint.name}")
 

@@ -10,7 +10,7 @@ import functools
 import io
 from typing import TYPE_CHECKING
 
-from prun.errors import PermissionDenied, Unavailable
+from prun.errors import NotFound, PermissionDenied, Unavailable
 from prun.image.manifest import blobs, read_document
 from prun.image.media_type import INDEXES, MANIFESTS
 from prun.image.registry.attempts import Attempts
@@ -68,19 +68,27 @@ def _is_foreign(layer: Descriptor) -> bool:
 
 
 def _upload(registry: Registry, store: ContentStore, blob: Descriptor, mount_from: str) -> None:
+    """Send a blob that is not there; where it breaks off, go on with what the registry says that it has."""
     digest, size = blob["digest"], blob["size"]
-    if registry.has_blob(digest):
-        registry.report("exists", digest, size, size)
-        return
     attempts = Attempts(registry.transport, registry.report)
+    url, offset = "", 0
     while True:
         try:
-            url = registry.start_upload(digest, mount_from)
+            if url:
+                before = offset
+                url, offset = registry.upload_offset(url, size)
+                attempts.brought(max(0, offset - before))
+            if not url and registry.has_blob(digest):
+                registry.report("exists", digest, size, size)
+                return
+            url = url or registry.start_upload(digest, mount_from)
             if not url:
                 registry.report("mounted", digest, size, size, mount_from)
                 return
             with store.open(digest) as file:
-                registry.finish_upload(url, blob, io.BufferedReader(_Watched(file.fileno(), registry, blob)))
+                body = io.BufferedReader(_Watched(file.fileno(), registry, blob))
+                body.seek(offset)
+                registry.finish_upload(url, blob, body, offset)
             registry.report("uploaded", digest, size, size)
             return
         except PermissionDenied:
@@ -89,6 +97,10 @@ def _upload(registry: Registry, store: ContentStore, blob: Descriptor, mount_fro
             mount_from = ""  # we may not read there, or the registry does not say that it cannot mount
         except Transient as error:
             attempts.wait_after(error, digest)
+        except (NotFound, Unavailable):
+            if not offset:
+                raise
+            url, offset = "", 0  # it does not have what it said
 
 
 class _Watched(io.FileIO):
