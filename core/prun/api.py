@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prun.plugins import Hooks
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
+    from prun.spec.provenance import Explanation
     from prun.types import Platform
 
 # They are about a user at a terminal.
@@ -95,17 +96,21 @@ class Runner:
     def hooks(self) -> Hooks:
         """The registered plugins; loaded when first asked for."""
         if self._hooks is None:
-            from prun import plugins
-
-            only = plugins.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
-            self._hooks = plugins.load(
-                self.runtime,
-                engine=self._engine,
-                only=only,
-                settings=self.settings.plugins,
-                warn=self._warn,
-            )
+            self._hooks = self.hooks_of(self.runtime)
         return self._hooks
+
+    def hooks_of(self, runtime: str) -> Hooks:
+        """Load the plugins for a runtime: that of a container may be another than ours."""
+        from prun import plugins
+
+        only = plugins.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
+        return plugins.load(
+            runtime,
+            engine=self._engine,
+            only=only,
+            settings=self.settings.plugins,
+            warn=self._warn,
+        )
 
     @property
     def containers(self) -> Containers:
@@ -268,6 +273,12 @@ class Runner:
         from prun import pipeline
 
         return pipeline.plan(request, self.hooks)
+
+    def explain(self, request: RunRequest) -> Explanation:
+        """Return why each field of the spec of a request is as it is: ``.chain("/process/args")``."""
+        from prun import pipeline
+
+        return pipeline.explain(request, self.hooks)
 
     def request(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> RunRequest:
         """Turn words into a request.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prun.api import Runner
+    from prun.explained import Explained
     from prun.metadata import ContainerRow
 
 
@@ -39,6 +40,17 @@ class Containers:
         """Return the record of one, as it is now."""
         with self._opened() as store:
             return store.find(name)
+
+    def explain(self, name: str = "") -> Explained:
+        """Return why the spec of one is as it is, of the one that was made last without a name.
+
+        Raises:
+            FailedPrecondition: it was made without ``explain``, and what it was made of is not kept.
+        """
+        from prun.explained import explained, last_container
+
+        with self._opened() as store:
+            return explained(store, store.find(name) if name else last_container(store), self._runner.hooks_of)
 
     def start(self, name: str) -> None:
         """Start one that was created or has ended, and leave it alone; one that runs stays as it is.

@@ -57,6 +57,7 @@ class RunOptions(TypedDict, total=False):
     dns: Sequence[str]
     dns_option: Sequence[str]
     dns_search: Sequence[str]
+    explain: bool
     gidmap: Sequence[str]
     gpus: str
     group_add: Sequence[str]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prun.record import Record
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
+    from prun.spec.provenance import Explanation
     from prun.types import Image, Rootfs, RuntimeInfo, Task
 
 
@@ -165,7 +166,11 @@ def _prepare(
             rootfs = stack.enter_context(hooks.prepare_rootfs(request, image, container.bundle))
             hooks.event(Event(request.id, "prepared", rootfs.path))
     with hooks.at("spec"):
-        spec = build_spec(request, image, rootfs, hooks)
+        spec = (
+            _recorded(request, image, rootfs, hooks, store)
+            if request.explain
+            else build_spec(request, image, rootfs, hooks)
+        )
         write_config(container.bundle, spec)
         hooks.event(Event(request.id, "built", spec))
     return request, image, rootfs, spec
@@ -173,6 +178,23 @@ def _prepare(
 
 def plan(request: RunRequest, hooks: Hooks) -> Spec:
     """Return the finished spec of a run; nothing is unpacked, mounted, created or executed."""
+    with _viewed(request, hooks) as (request, image, rootfs):
+        return build_spec(request, image, rootfs, hooks)
+
+
+def explain(request: RunRequest, hooks: Hooks) -> Explanation:
+    """Return how the spec of such a run comes to be (``prun.spec.provenance``); nothing is executed, as in ``plan``."""
+    from prun.explaining import recorded
+
+    with _viewed(request, hooks) as (request, image, rootfs):
+        explanation = recorded(request, image, rootfs, hooks)
+        check_spec(request, explanation.spec, hooks)
+        return explanation
+
+
+@contextmanager
+def _viewed(request: RunRequest, hooks: Hooks) -> Iterator[tuple[RunRequest, Image, Rootfs]]:
+    """Look at what a spec is built from, without unpacking or mounting anything."""
     request = request._replace(view_only=True)
     info = hooks.describe_runtime()
     check_options(request, info)
@@ -184,7 +206,7 @@ def plan(request: RunRequest, hooks: Hooks) -> Spec:
     with hooks.at("resolve"):
         image = hooks.resolve_image(request, request.platform or info.platforms[0])
     with hooks.at("prepare"), hooks.prepare_rootfs(request, image, "") as rootfs, hooks.at("spec"):
-        return build_spec(request, image, rootfs, hooks)
+        yield request, image, rootfs
 
 
 def joins_container(request: RunRequest) -> bool:
@@ -236,9 +258,28 @@ def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) 
     """
     spec = apply({}, hooks.spec_opts(request, image, rootfs))
     apply(spec, [with_mounts(hooks.mounts(request, image))])
+    check_spec(request, spec, hooks)
+    return spec
+
+
+def check_spec(request: RunRequest, spec: Spec, hooks: Hooks) -> None:
+    """Ask everyone for problems of the finished spec.
+
+    Raises:
+        InvalidArgument: there are some; the message lists all of them.
+    """
     if problems := hooks.check_spec(request, spec):
         raise InvalidArgument("; ".join(str(problem) for problem in problems))
-    return spec
+
+
+def _recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks, store: Store) -> Spec:
+    """Build the spec, and keep with the container how it came to be (``--explain``)."""
+    from prun.explaining import keep, recorded
+
+    explanation = recorded(request, image, rootfs, hooks)
+    check_spec(request, explanation.spec, hooks)
+    keep(explanation, store.directory(request.id))
+    return explanation.spec
 
 
 def write_config(bundle: str, spec: Spec) -> None:

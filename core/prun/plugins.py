@@ -20,6 +20,7 @@ from prun.errors import InvalidArgument, NotFound, PluginError, PrunError, Unimp
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
+    from prun.attribution import Attributed
     from prun.config import PluginSettings
     from prun.discovery import EntryPoint
     from prun.spec import SpecOpt
@@ -103,6 +104,12 @@ class Hooks:
 
     def mounts(self, request: RunRequest, image: Image) -> list[Mount]:
         return self._all("prun_mounts", request=request, image=image)
+
+    def attributed(self, name: str, **arguments: object) -> list[Attributed]:
+        """Return the answers of ``prun_spec_opts`` or ``prun_mounts`` with the plugin that each comes from."""
+        from prun.attribution import attributed
+
+        return attributed(getattr(self._pm.hook, name).get_hookimpls(), lambda: self._all(name, **arguments))
 
     def check_spec(self, request: RunRequest, spec: Spec) -> list[Problem]:
         return self._all("prun_check_spec", request=request, spec=spec)

@@ -121,7 +121,8 @@ class RunRequest(NamedTuple):
 
     ``origins``: who set what, by the names of ``prun run``'s options with ``_`` for ``-`` (``memory``, ``cap_add``;
     also ``image`` and ``command`` where a file has them), from general to specific: the last one's value is in force,
-    and of an option that may be repeated each gave its part.  What has its default is not in it.
+    and of an option that may be repeated each gave its part.  What has its default is not in it.  ``explain``: why each
+    field of the spec is as it is shall be kept with the container (``prun.explaining``).
 
     The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
     names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
@@ -164,6 +165,7 @@ class RunRequest(NamedTuple):
     again: bool = False
     digest: str = ""
     origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
+    explain: bool = False
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prun import __version__
-from prun.cli.options import EXEC, GLOBAL, RUN
+from prun.cli.options import EXEC, GLOBAL, RUN, SPEC
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Lazy(click.Group):
         if not module:
             if cmd_name == "exec":
                 return _Parsed(cmd_name, EXEC, "[OPTIONS] CONTAINER COMMAND [ARG...]", line)
-            return _Parsed(cmd_name, RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", line)
+            return _Parsed(cmd_name, SPEC if cmd_name == "spec" else RUN, "[OPTIONS] IMAGE [COMMAND] [ARG...]", line)
         attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(f"prun.cli.{module}"), attribute)
         return command
@@ -106,6 +106,7 @@ COMMANDS = {
     "diff": ("files", "Show what a container or an image has changed."),
     "doctor": ("system", "Say what this machine can do, and what to do about what it cannot."),
     "events": ("events", "Show what happens to containers, images and volumes."),
+    "explain": ("explain", "Say why each field of a container's spec is as it is."),
     "export": ("files", "Write a container's files as a tar."),
     "exec": ("", "Execute a command in a container that runs."),
     "history": ("images", "Show how an image came to be, the last step first."),

@@ -62,6 +62,7 @@ RUN = (
     Option("env", "list", "Set an environment variable; KEY alone takes the host's value.", "e", "KEY[=VALUE]"),
     Option("env-file", "list", "Read environment variables from a file.", metavar="FILE"),
     Option("env-host", "flag", "Start from the host's environment variables."),
+    Option("explain", "flag", "Keep with the container why each field of its spec is as it is (prun explain)."),
     Option("gidmap", "list", "Map group ids in a user namespace.", metavar="CONTAINER:HOST[:SIZE]"),
     Option("gpus", "value", "Add GPUs, by their CDI devices.", metavar="all|NUMBER|device=..."),
     Option("group-add", "list", "Add groups to the process, by the image's names or by number.", metavar="GROUP"),
@@ -126,4 +127,10 @@ RUN = (
     Option("volume", "list", "Mount a directory of the host or a volume.", "v", "[SOURCE:]PATH[:OPTIONS]"),
     Option("volumes-from", "list", "Mount what another container has mounted.", metavar="CONTAINER[:ro|rw]"),
     Option("workdir", "value", "Start in this directory.", "w", "DIR"),
+)
+# ``prun spec`` prints, and has nothing to keep it with.
+SPEC = (
+    *(option for option in RUN if option.name != "explain"),
+    Option("explain", "flag", "Print why each field is as it is, and not the spec."),
+    Option("format", "value", "How --explain prints it (default text).", metavar="FORMAT", choices=("text", "json")),
 )

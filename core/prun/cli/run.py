@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prun.api import Runner, checked_name, new_id
 from prun.cli.docker_config import docker_config
 from prun.cli.grammar import parse
-from prun.cli.options import RUN
+from prun.cli.options import RUN, SPEC
 from prun.errors import InvalidArgument
 from prun.image.platform import parse_platform
 from prun.plugins import names_of
@@ -74,9 +74,23 @@ def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:
     """Print the finished config.json of such a run; nothing is executed."""
     import json
 
-    runner, request = asked("spec", words, settings)
+    parsed = parse(words, SPEC, "spec")
+    form = parsed.values["format"]
+    if form and not parsed.flags["explain"]:
+        raise InvalidArgument("--format is for --explain", hint="the spec itself is JSON")
+    runner, request = _made_of(parsed, settings)
     _become_root(runner, settings)
-    print(json.dumps(runner.plan(request), indent=2))
+    if not request.explain:
+        print(json.dumps(runner.plan(request), indent=2))
+        return 0
+    from prun.cli.explanation import as_json, as_text
+
+    explanation = runner.explain(request)
+    if form == "json":
+        print(json.dumps({"fields": as_json(explanation)}, indent=2))
+        return 0
+    for line in as_text(explanation):
+        print(line)
     return 0
 
 
@@ -92,7 +106,10 @@ def _become_root(runner: Runner, settings: Mapping[str, str]) -> None:
 
 def asked(command: str, words: Sequence[str], settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
     """Parse ``[OPTIONS] IMAGE [COMMAND] [ARG...]`` into a runner and its request."""
-    parsed = parse(words, RUN, command)
+    return _made_of(parse(words, RUN, command), settings)
+
+
+def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
     runner = runner_of(settings, runtime=parsed.values["runtime"], engine=parsed.values["engine"])
     return runner, request_of(parsed, runner)
 
@@ -159,6 +176,7 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         config=runner.config,
         aliases=runner.settings.aliases,
         progress=None if flags["quiet"] else _progress,
+        explain=flags["explain"],
         origins={key: (Origin("flag", f"--{key.replace('_', '-')}"),) for key in sorted(parsed.given)},
         **fields,  # type: ignore[arg-type]  # the fields' types are those of their modules
     )

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from prun.cli import RUN_LIKE
 from prun.cli.completion.candidates import NOTHING, Answer, Candidates
 from prun.cli.completion.words import seen, words_of_line
-from prun.cli.options import EXEC, GLOBAL, HELP, RUN
+from prun.cli.options import EXEC, GLOBAL, HELP, RUN, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from prun.cli.grammar import Option
 
 # Anything else is no name of ours, and could mean something to a shell.
 _RUN_LIKE = [(name,) for name in RUN_LIKE]
@@ -59,7 +61,7 @@ def complete(before: Sequence[str], current: str) -> Answer:
     candidates = Candidates(line.values)
     words = line.rest[1:] if line.rest[:1] == ("container",) and line.rest[1:2] in _RUN_LIKE else line.rest
     if words[:1] in _RUN_LIKE:
-        return _run(words[1:], current, candidates)
+        return _run(words[1:], SPEC if words[0] == "spec" else RUN, current, candidates)
     if words:
         from prun.cli.completion.clicks import complete_command
 
@@ -71,11 +73,11 @@ def complete(before: Sequence[str], current: str) -> Answer:
     return Answer([(name, line) for name, (_, line) in sorted(COMMANDS.items())])
 
 
-def _run(words: Sequence[str], current: str, candidates: Candidates) -> Answer:
+def _run(words: Sequence[str], options: Sequence[Option], current: str, candidates: Candidates) -> Answer:
     """Complete what has the grammar of ``run``: the words behind IMAGE are the container's."""
-    line = seen(words, RUN, interspersed=False)
+    line = seen(words, options, interspersed=False)
     if line.pending or (current.startswith("-") and not line.ended):
-        return candidates.of_options(line, (*RUN, HELP[0]), current)
+        return candidates.of_options(line, (*options, HELP[0]), current)
     # An archive may stand in the place of an image.
     return NOTHING if line.rest or "rootfs" in line.values else candidates.images()._replace(paths="files")
 
