@@ -23,12 +23,12 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def rootfs(tmp_path: Path) -> Path:
-    """A root file system of Debian's static busybox and the two commands that the rules need."""
+    """A root file system of Debian's static busybox and the commands that the rules need."""
     root = tmp_path / "rootfs"
     for name in ("bin", "dev", "proc", "sys"):
         (root / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin")
-    for name in ("sh", "sleep"):
+    for name in ("cat", "sh", "sleep"):
         (root / "bin" / name).symlink_to("busybox")
     return root
 

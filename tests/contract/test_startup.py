@@ -48,7 +48,7 @@ def imported(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[
         ("import prun", RUN_PATH | NO_PLUGINS | {"prun.api", "prun.types"}, 30),
         ("import prun.cli", RUN_PATH | NO_PLUGINS, 32),
         ("from prun import hookimpl", RUN_PATH | (NO_PLUGINS - {"pluggy"}), 60),
-        ("import prun.testing", HEAVY, 90),
+        ("import prun.testing", RUN_PATH | NO_PLUGINS, 32),
     ],
 )
 def test_an_import_costs_little(

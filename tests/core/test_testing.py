@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from prun import hookimpl
-from prun.testing import Subject, check_plugin, runtime_conformance
+from prun.errors import PrunError
+from prun.testing import RULES, Subject, check_plugin, runtime_conformance
 from prun.types import ExitStatus, Image, Mount, Platform, RunRequest, RuntimeInfo, Task
 from prun_fake.scenario import parse
 from prun_fake.task import FakeTask
@@ -228,9 +230,46 @@ class DeletesOnce(FakeTask):
         super().delete()
 
 
+class KilledTooSoonHangs(FakeTask):
+    def kill(self, signal: int) -> None:
+        if self._started:
+            super().kill(signal)
+            return
+        self._scenario = self._scenario._replace(steps=(), exit=0)
+
+
+class SaysNothing(FakeTask):
+    def _play(self, stdout: int, stderr: int) -> None:
+        self._status = ExitStatus(self._scenario.code)
+
+
+class CannotBeKilledWhileOthersWait(FakeTask):
+    waiting = 0
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
+        self.waiting += 1
+        return super().wait(timeout_s) if self.waiting < 2 else ExitStatus(1)
+
+
+class LeavesADescriptor(FakeTask):
+    def delete(self) -> None:
+        super().delete()
+        left.append(os.open(os.devnull, os.O_RDONLY))
+
+
+left: list[int] = []
+
+
 @pytest.mark.parametrize(
     ("kind", "broken"),
     [
+        (KilledTooSoonHangs, "a kill while it starts ends it"),
+        (SaysNothing, "everything written arrives"),
+        (CannotBeKilledWhileOthersWait, "several may wait"),
+        (LeavesADescriptor, "nothing is left behind"),
+        (FakeTask, "stdin is what was given"),
+        (FakeTask, "a missing command is said to be missing"),
+        (FakeTask, "a task that was loaded can be deleted"),
         (LosesTheExit, "the exit status is the commands"),
         (LosesTheExit, "an exit right after start is not lost"),
         (WaitsOnce, "wait may be repeated"),
@@ -241,6 +280,25 @@ class DeletesOnce(FakeTask):
     ],
 )
 def test_a_broken_task_breaks_its_rule(kind: type[FakeTask], broken: str, tmp_path: Path) -> None:
+    (rule,) = (rule for rule in RULES if rule.__name__.replace("_", " ") == broken)
+    with pytest.raises((AssertionError, PrunError)):
+        rule(subject(kind, tmp_path))
+    for fd in left:
+        os.close(fd)
+    left.clear()
+
+
+def test_every_rule_that_does_not_hold_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError) as caught:
+        runtime_conformance(subject(FakeTask, tmp_path))
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "a task that was loaded can be deleted",
+        "stdin is what was given",
+        "a missing command is said to be missing",
+    ]
+
+
+def subject(kind: type[FakeTask], directory: Path) -> Subject:
     class Runtime:
         @hookimpl
         def prun_describe_runtime(self) -> RuntimeInfo:
@@ -250,9 +308,12 @@ def test_a_broken_task_breaks_its_rule(kind: type[FakeTask], broken: str, tmp_pa
         def prun_create_task(self, request: RunRequest, spec: Spec, console: Console) -> Task:
             return kind(request.id, parse({}).for_command(spec["process"]["args"]), console)
 
-    request = RunRequest("c1", "scratch", root=str(tmp_path / "root"), state=str(tmp_path / "state"))
+    request = RunRequest("c1", "scratch", root=str(directory / "root"), state=str(directory / "state"))
     # What is still running here "sleeps" for a second: a rule that hangs is found all the same.
-    subject = Subject(Runtime(), request, lambda code: ("exit", str(code)), lambda seconds: ("sleep", "1"))
-    with pytest.raises(AssertionError) as caught:
-        runtime_conformance(subject)
-    assert broken in str(caught.value)
+    return Subject(
+        Runtime(),
+        request,
+        lambda code: ("exit", str(code)),
+        lambda seconds: ("sleep", "1"),
+        writes=lambda text: (text,),
+    )

@@ -37,6 +37,7 @@ class TwoStepTask:
         self._status: ExitStatus | None = None
         self._started = False
         self._early: list[int] = []
+        self._reaping = threading.Lock()
         try:
             with subreaper():
                 code = finish(launch.spawn("create"))
@@ -63,7 +64,8 @@ class TwoStepTask:
 
     def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
         if self._status is None and has_ended(self._pidfd, timeout_s):
-            self._status = self._reap()
+            with self._reaping:  # a process can be reaped once, and several threads may wait for it
+                self._status = self._status or self._reap()
         return self._status
 
     def kill(self, number: int) -> None:

@@ -155,4 +155,13 @@ def test_other_plugins_see_a_fake_run_as_any_other(request_of) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_it_keeps_the_contract_of_tasks(request_of, rule) -> None:
-    rule(Subject(prun_fake, request_of(), exits=lambda code: ("exit", str(code)), sleeps=lambda s: ("sleep", str(s))))
+    subject = Subject(
+        prun_fake,
+        request_of(),
+        exits=lambda code: ("exit", str(code)),
+        sleeps=lambda s: ("sleep", str(s)),
+        writes=lambda text: ("echo", text),
+        copies=(),
+        missing=(),
+    )
+    rule(subject)

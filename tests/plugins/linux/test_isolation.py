@@ -18,9 +18,8 @@ from prun_linux import isolation
 from .conftest import SCRATCH, NoRootfs, make_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from prun.spec.document import Spec
+    from prun.testing import SpecSnapshots
 
 # Debian's golang-github-opencontainers-specs-dev.
 SCHEMA = Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema")
@@ -76,12 +75,12 @@ def schema() -> jsonschema.Draft4Validator:
     return jsonschema.Draft4Validator(root, registry=Registry(retrieve=load))
 
 
-def test_the_default_config_is_the_golden_one(golden: Callable[[str, object], None]) -> None:
-    golden("linux-default-config.json", spec_of())
+def test_the_default_config_is_the_golden_one(spec_snapshot: SpecSnapshots) -> None:
+    spec_snapshot(spec_of(), "linux-default-config")
 
 
 def test_the_golden_config_has_every_value_of_the_seed() -> None:
-    spec = json.loads((TEMPLATE.parent / "linux-default-config.json").read_text())
+    spec = json.loads((Path(__file__).parent / "specs" / "linux-default-config.json").read_text())
     process, linux = spec["process"], spec["linux"]
     assert process["env"][0] == "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     assert process["noNewPrivileges"] is True
