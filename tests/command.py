@@ -61,6 +61,19 @@ class Prun(NamedTuple):
         }
 
 
+def good(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a command printed that has succeeded."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def bad(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a command said on stderr that has failed as prun fails."""
+    assert done.returncode == 125, done.stdout
+    assert "Traceback" not in done.stderr or "--debug" in done.args
+    return done.stderr
+
+
 def processes_of(state: str) -> list[str]:
     """Return the command lines of processes that name the state directory, prun itself apart."""
     found = []

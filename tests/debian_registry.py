@@ -101,6 +101,12 @@ class DebianRegistry:
         self._log.write_text("")
 
 
+def skopeo(source: str, target: str, *words: str) -> None:
+    """Copy an image as it is, all of its platforms."""
+    command = ["skopeo", "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run([*command, *words, source, target], check=True, capture_output=True)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

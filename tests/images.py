@@ -166,6 +166,18 @@ def oci_layout(
     put_index(path, [{**target, "annotations": {"org.opencontainers.image.ref.name": tag}}])
 
 
+def six_platforms(path: str | os.PathLike[str]) -> None:
+    """Write an OCI image layout of one image, tag ``six``, for six platforms; its only file is ``which``."""
+    entries = []
+    for machine in ("amd64", "arm64", "ppc64le", "s390x", "riscv64", "386"):
+        platform = {"os": "linux", "architecture": machine}
+        layers = [layer_tar([file("which", machine.encode())])]
+        entries.append({**put_image(path, layers, {}, platform=platform), "platform": platform})
+    index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+    put_blob(path, index)
+    put_index(path, [{**descriptor(INDEX, index), "annotations": {"org.opencontainers.image.ref.name": "six"}}])
+
+
 def archive_of(directory: str | os.PathLike[str]) -> bytes:
     """A plain tar of a directory, as ``tar -C directory -cf - .`` makes it: an oci-archive of a layout."""
     out = io.BytesIO()

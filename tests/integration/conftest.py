@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from attack import BINARIES, attacking
 from command import NOTHING, Prun, busybox_archive
+from debian_registry import debian_registry, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from attack import Attack
+    from debian_registry import Certificate, DebianRegistry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,3 +69,24 @@ def attack(prun: Prun, tmp_path: Path) -> Iterator[Attack]:
 @pytest.fixture(params=BINARIES)
 def binary(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianRegistry]:
+    """Run a registry without passwords for the module."""
+    with debian_registry(tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep logins and certificates of this machine's people out of a test, and its own below ``tmp_path``."""
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    (tmp_path / "xdg_runtime_dir").mkdir(mode=0o700)
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)

@@ -5,27 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
-from command import NOTHING
-from debian_registry import PASSWORD, USER, debian_registry, make_certificate, token_server
-from images import (
-    INDEX,
-    busybox_layer,
-    descriptor,
-    document,
-    file,
-    layer_tar,
-    oci_layout,
-    put_blob,
-    put_image,
-    put_index,
-)
+from command import NOTHING, bad, good
+from debian_registry import PASSWORD, USER, debian_registry, skopeo, token_server
+from images import busybox_layer, file, layer_tar, oci_layout, six_platforms
 from second_user import NOTHING as TRACELESS
 from second_user import second_user
 
@@ -36,23 +24,7 @@ if TYPE_CHECKING:
     from command import Prun
     from debian_registry import Certificate, DebianRegistry
 
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianRegistry]:
-    with debian_registry(tmp_path_factory.mktemp("registry")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _own_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+pytestmark = pytest.mark.usefixtures("own_logins")
 
 
 @pytest.fixture
@@ -62,28 +34,12 @@ def prun(new_prun: Callable[[], Prun]) -> Iterator[Prun]:
     assert made.traces() == NOTHING
 
 
-def skopeo(source: str, target: str, *words: str) -> None:
-    command = ["skopeo", "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"]
-    subprocess.run([*command, *words, source, target], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def busybox(registry: DebianRegistry, archive: Path) -> str:
     """The name of an image in the registry."""
     name = f"{registry.netloc}/team/busybox:1"
     skopeo(f"oci-archive:{archive}", f"docker://{name}")
     return name
-
-
-def good(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def bad(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 125, done.stdout
-    assert "Traceback" not in done.stderr or "--debug" in done.args
-    return done.stderr
 
 
 def test_an_image_is_pulled_and_runs(prun: Prun, busybox: str) -> None:
@@ -139,17 +95,7 @@ def test_policies(prun: Prun, registry: DebianRegistry, busybox: str, tmp_path: 
 
 
 def test_an_index_of_six_platforms(prun: Prun, registry: DebianRegistry, tmp_path: Path) -> None:
-    machines = ("amd64", "arm64", "ppc64le", "s390x", "riscv64", "386")
-    entries = []
-    for machine in machines:
-        platform = {"os": "linux", "architecture": machine}
-        layers = [layer_tar([file("which", machine.encode())])]
-        entries.append({**put_image(tmp_path / "six", layers, {}, platform=platform), "platform": platform})
-    index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
-    put_blob(tmp_path / "six", index)
-    put_index(
-        tmp_path / "six", [{**descriptor(INDEX, index), "annotations": {"org.opencontainers.image.ref.name": "six"}}]
-    )
+    six_platforms(tmp_path / "six")
     name = f"{registry.netloc}/team/six:1"
     skopeo(f"oci:{tmp_path / 'six'}", f"docker://{name}")
 

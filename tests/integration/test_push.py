@@ -11,20 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
-from command import NOTHING
-from debian_registry import PASSWORD, USER, debian_registry, make_certificate, token_server
-from images import (
-    INDEX,
-    MANIFEST,
-    descriptor,
-    document,
-    file,
-    layer_tar,
-    oci_layout,
-    put_blob,
-    put_image,
-    put_index,
-)
+from command import NOTHING, bad, good
+from debian_registry import PASSWORD, USER, debian_registry, token_server
+from images import INDEX, MANIFEST, descriptor, document, file, layer_tar, oci_layout, six_platforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,24 +23,7 @@ if TYPE_CHECKING:
     from command import Prun
     from debian_registry import Certificate, DebianRegistry
 
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianRegistry]:
-    with debian_registry(tmp_path_factory.mktemp("registry")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _own_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    (tmp_path / "xdg_runtime_dir").mkdir(mode=0o700)
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+pytestmark = pytest.mark.usefixtures("own_logins")
 
 
 @pytest.fixture
@@ -60,17 +32,6 @@ def prun(new_prun: Callable[[], Prun], archive: Path) -> Iterator[Prun]:
     good(made("load", "--tag", "busybox", str(archive)))
     yield made
     assert made.traces() == NOTHING
-
-
-def good(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def bad(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 125, done.stdout
-    assert "Traceback" not in done.stderr or "--debug" in done.args
-    return done.stderr
 
 
 def inspected(name: str) -> str:
@@ -136,19 +97,8 @@ def test_a_blob_is_sent_once_and_mounted_elsewhere(prun: Prun, registry: DebianR
     assert registry.requests("PUT") == ["/v2/second/app/manifests/1"]
 
 
-def six_platforms(tmp_path: Path) -> None:
-    entries = []
-    for machine in ("amd64", "arm64", "ppc64le", "s390x", "riscv64", "386"):
-        platform = {"os": "linux", "architecture": machine}
-        layers = [layer_tar([file("which", machine.encode())])]
-        entries.append({**put_image(tmp_path / "six", layers, {}, platform=platform), "platform": platform})
-    index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
-    put_blob(tmp_path / "six", index)
-    put_index(tmp_path / "six", [descriptor(INDEX, index)])
-
-
 def test_an_index_is_pushed_as_a_whole_or_not(prun: Prun, registry: DebianRegistry, tmp_path: Path) -> None:
-    six_platforms(tmp_path)
+    six_platforms(tmp_path / "six")
     name = f"{registry.netloc}/team/six:1"
     good(prun("load", "--tag", name, f"oci:{tmp_path / 'six'}"))
     good(prun("push", "-q", name))

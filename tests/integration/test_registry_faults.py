@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from command import NOTHING
+from command import NOTHING, good
 from debian_registry import debian_registry
 from images import busybox_layer, directory, file, layer_tar, oci_layout
 
@@ -18,24 +18,13 @@ import prun as library
 from prun.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from command import Prun
     from debian_registry import DebianRegistry
 
-
-@pytest.fixture(autouse=True)
-def _own_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianRegistry]:
-    with debian_registry(tmp_path_factory.mktemp("registry")) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("own_logins")
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +42,6 @@ def image(registry: DebianRegistry, layout: str) -> str:
     command = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", layout, f"docker://{name}"]
     subprocess.run(command, check=True, capture_output=True)
     return name
-
-
-def good(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def names(prun: Prun) -> list[str]:
@@ -139,6 +123,58 @@ def test_a_registry_whose_disk_is_full(new_prun: Callable[[], Prun], tmp_path: P
             good(prun("push", "-q", name))
     finally:
         subprocess.run(["umount", data], check=True)
+
+
+def test_a_push_goes_on_after_the_registry_was_killed(
+    new_prun: Callable[[], Prun], tmp_path: Path, registry: DebianRegistry
+) -> None:
+    """Debian's registry forgets what has come of an upload that broke off: the blob is sent anew, and no other."""
+    prun, name = new_prun(), f"{registry.netloc}/broken/app:1"
+    layers = [layer_tar([file(str(size), os.urandom(size << 20))]) for size in (1, 96)]
+    oci_layout(tmp_path / "image", layers)
+    good(prun("load", "--tag", name, f"oci:{tmp_path / 'image'}"))
+    process = prun.popen("push", "--progress", "json", name)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if json.loads(line).get("current", 0) > 8 << 20:
+            break
+    registry.kill()
+    time.sleep(0.3)
+    registry.forget()
+    registry.start()
+    said = [json.loads(line) for line in process.stderr]
+    assert process.wait(60) == 0
+    assert "retrying" in [each["status"] for each in said]
+    assert said[-1]["status"] == "done"
+    sent = [path for path in registry.requests("PUT") if "/blobs/" in path]
+    assert len(sent) == 1
+    there = new_prun()
+    good(there("pull", "-q", name))
+    assert "nothing is left over" in good(there("system", "check"))
+
+
+def test_a_full_disk_of_ours_is_no_matter_to_a_push_or_is_told(
+    new_prun: Callable[[], Prun], registry: DebianRegistry, layout: str
+) -> None:
+    prun, name = new_prun(), f"{registry.netloc}/ourfull/app:1"
+    prun.root.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(prun.root)], check=True)
+    try:
+        good(prun("load", "--tag", name, layout))
+        filler = prun.root / "filler"
+        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True, check=False)
+        done = prun("push", name)
+        filler.unlink()
+        there = new_prun()
+        assert "a fault of prun" not in done.stderr
+        assert (there("pull", "-q", name).returncode == 0) or done.returncode == 125
+        assert done.returncode == 0 or "free some room" in done.stderr
+        good(prun("push", "-q", name))
+        good(there("pull", "-q", name))
+        assert runs(there, name)
+        assert "nothing is left over" in good(prun("system", "check"))
+    finally:
+        subprocess.run(["umount", str(prun.root)], check=True)
 
 
 def test_the_library_pulls_and_pushes(new_prun: Callable[[], Prun], registry: DebianRegistry, image: str) -> None:

@@ -14,7 +14,15 @@ import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from prun.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, PermissionDenied, Unavailable
+from prun.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from prun.metadata.rows import (
     ContainerRow,
     EventRow,
@@ -356,6 +364,11 @@ class Metadata:
                 raise PermissionDenied(
                     f"database {self._path} cannot be opened for writing: {error}",
                     hint="run prun as its owner (with sudo for the system's store) or choose another --root",
+                ) from error
+            # SQLite says "disk I/O error" where its shared memory does not fit.
+            if "is full" in str(error) or os.statvfs(os.path.dirname(self._path)).f_bavail == 0:
+                raise ResourceExhausted(
+                    f"database {self._path}: its disk is full", hint="free some room there"
                 ) from error
             raise Unavailable(f"database {self._path}: {error}", hint="prun system check") from error
         except sqlite3.DatabaseError as error:
