@@ -100,7 +100,7 @@ def check(settings: Mapping[str, str], repair: bool, quick: bool, form: str) -> 
     with Store(runner.root, runner.state) as store:
         cleared = clear_leftovers(store)
         if not quick:
-            findings = check_store(store, repair=repair, refetch=lambda row: _refetched(store, runner, row))
+            findings = check_store(store, repair=repair, refetch=lambda row: _refetched(store, row, runner))
     if form:
         rows = [{"Found": sentence, "Repaired": True} for sentence in cleared]
         rows += [{"Found": str(finding), "Repaired": bool(finding.repair)} for finding in findings]
@@ -110,22 +110,10 @@ def check(settings: Mapping[str, str], repair: bool, quick: bool, form: str) -> 
     return int(not all(finding.repair for finding in findings))
 
 
-def _refetched(store: Store, runner: Runner, row: ImageRow) -> bool:
-    """Fetch what is missing of an image from where its name says that it came from; tell whether that worked."""
-    from prun.engines.embedded.images import repository_of
-    from prun.engines.embedded.pulling import Access, pull_image
-    from prun.image.registry.transport import Patience
+def _refetched(store: Store, row: ImageRow, runner: Runner) -> str:
+    from prun.engines.embedded.pulling import refetch_image
 
-    if row.name == row.digest:
-        return False
-    words = f"{repository_of(row.name)}@{row.digest}"
-    try:
-        pull_image(store, words, runner.settings, access=Access(patience=Patience(attempts=1)))
-    except PrunError:
-        return False
-    store.metadata.drop_image(words)
-    store.metadata.put_image(row)
-    return True
+    return refetch_image(store, row, runner.settings)
 
 
 def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import put, row_of, tell
-from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from prun.engines.embedded.images import put, repository_of, row_of, tell
+from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, PrunError, Unavailable
+from prun.image.manifest import manifests
+from prun.image.media_type import INDEXES
 from prun.image.partial import KEPT_S, forget_partials
 from prun.image.platform import host_platform
 from prun.image.reference import parse_reference
@@ -15,8 +17,9 @@ from prun.image.registry.endpoint import endpoints
 from prun.image.registry.progress import Reporter
 from prun.image.registry.pull import pull
 from prun.image.registry.settings import unaliased
-from prun.image.registry.transport import Transport
+from prun.image.registry.transport import Patience, Transport
 from prun.state import may_mount
+from prun.types import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,10 +32,9 @@ if TYPE_CHECKING:
     from prun.image.registry.endpoint import Endpoint
     from prun.image.registry.progress import Listener
     from prun.image.registry.pull import Unpack
-    from prun.image.registry.transport import Patience
     from prun.metadata import ImageRow
     from prun.state import Store
-    from prun.types import Image, Platform
+    from prun.types import Image
 
 
 class Access(NamedTuple):
@@ -95,6 +97,41 @@ def pull_image(
     is_new = before is None or before.digest != row.digest
     report("done", row.digest, detail=f"{'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
     return row
+
+
+def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:
+    """Fetch what is missing of an image, for the platforms that are here, from where its name points; return that.
+
+    Raises:
+        NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: it does not come; the image is as before.
+    """
+    if row.name == row.digest:
+        raise NotFound("it has no name to fetch it by")
+    words = f"{repository_of(row.name)}@{row.digest}"
+    access, was_named_so = Access(patience=Patience(attempts=1)), store.metadata.image(words)
+    try:
+        for platform in _kept_platforms(store, row):
+            pull_image(store, words, settings, platform=platform, everything=platform is None, access=access)
+    finally:
+        if not was_named_so:
+            store.metadata.drop_image(words)
+    return words
+
+
+def _kept_platforms(store: Store, row: ImageRow) -> list[Platform | None]:
+    """Return which of an index's platforms are in the store, this machine's where it cannot be read; None for all."""
+    if row.target["mediaType"] not in INDEXES:
+        return [None]
+    try:
+        found = [each.descriptor for each in manifests(store.content, row.target)]
+    except PrunError:
+        return [host_platform()]
+    kept = [each.get("platform", {}) for each in found if store.content.has(each["digest"])]
+    return [
+        Platform(each["os"], each["architecture"], each.get("variant", ""))
+        for each in kept
+        if each.get("os") and each.get("architecture")
+    ] or [host_platform()]
 
 
 def stored_name(reference: Reference) -> str:

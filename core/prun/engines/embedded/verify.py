@@ -38,25 +38,18 @@ class Finding(NamedTuple):
         return f"{self.what}: {self.repair or f'not repaired ({self.remedy})'}"
 
 
-def check_store(store: Store, *, repair: bool, refetch: Callable[[ImageRow], bool] | None = None) -> list[Finding]:
+def check_store(store: Store, *, repair: bool, refetch: Callable[[ImageRow], str] | None = None) -> list[Finding]:
     """Check every blob, image and snapshot; with ``repair``, remove what is wrong or make it again.
 
-    ``refetch`` fetches what is missing of an image and tells whether it could; without it the name is removed.
-    Nothing is unpacked or removed meanwhile by others.
+    ``refetch`` fetches what is missing of an image and tells from where; where it cannot, or without it, the name is
+    removed.  Nothing is unpacked or removed meanwhile by others.
     """
     findings = []
     with store.removing_images():
         findings += list(_blobs(store, repair=repair))
         incomplete = list(_incomplete(store))
     for row, what in incomplete:
-        found = Finding(f"image {row.name}: {what}")
-        if repair and refetch and refetch(row):
-            found = found._replace(repair="fetched again")
-        elif repair:
-            with store.removing_images():
-                store.metadata.drop_image(row.name)
-            found = found._replace(repair="removed")
-        findings.append(found)
+        findings.append(Finding(f"image {row.name}: {what}", _mended(store, row, refetch) if repair else ""))
     with store.removing_images():
         findings += list(_snapshots(store, repair=repair))
         findings += list(_containers(store))
@@ -105,16 +98,42 @@ def _is_damaged(content: ContentStore, digest: str) -> bool:
 
 def _incomplete(store: Store) -> Iterator[tuple[ImageRow, str]]:
     """Yield the images of which a document or a layer is missing, and what."""
+    for row in store.metadata.images():
+        if what := _lacks(store, row):
+            yield row, what
+
+
+def _lacks(store: Store, row: ImageRow) -> str:
+    """Return what is missing of an image, empty if nothing is."""
     from prun.image.manifest import blobs
 
-    for row in store.metadata.images():
+    try:
+        for blob in blobs(store.content, row.target):
+            if store.content.size(blob["digest"]) != blob["size"]:
+                return f"blob {blob['digest']} has another size than the image says"
+    except PrunError as error:
+        return str(error)
+    return ""
+
+
+def _mended(store: Store, row: ImageRow, refetch: Callable[[ImageRow], str] | None) -> str:
+    """Fetch an image again, by whichever of its names can be, or remove the name; return what was done."""
+    names = sorted(store.metadata.images(), key=lambda each: each.name != row.name)
+    why = ""
+    for each in names:
+        if refetch is None or each.digest != row.digest:
+            continue
         try:
-            for blob in blobs(store.content, row.target):
-                if store.content.size(blob["digest"]) != blob["size"]:
-                    yield row, f"blob {blob['digest']} has another size than the image says"
-                    break
+            origin = refetch(each)
         except PrunError as error:
-            yield row, str(error)
+            why = why or f", for it cannot be fetched again: {error}"
+            continue
+        if not _lacks(store, row):
+            return f"fetched again from {origin}"
+        why = why or f", for {origin} does not have all of it"
+    with store.removing_images():
+        store.metadata.drop_image(row.name)
+    return f"removed{why}"
 
 
 def _images(store: Store, row: ImageRow) -> Iterator[tuple[Layer, ...]]:
