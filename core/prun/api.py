@@ -124,7 +124,7 @@ class Runner:
         """Files of containers: ``diff``, ``export``, ``copy``, ``commit``."""
         from prun.files import Files
 
-        return Files(self.root, self.state)
+        return Files(self.root, self.state, self.settings.aliases)
 
     def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
         """Run a container to its end, with its output captured; it is removed unless ``remove=False``.
@@ -151,7 +151,7 @@ class Runner:
 
         if all_platforms and options.get("platform"):
             raise InvalidArgument("all_platforms and platform cannot both be", hint="leave one out")
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.settings.aliases) as store:
             row = pull_image(
                 store,
                 name,
@@ -173,7 +173,7 @@ class Runner:
         from prun.engines.embedded.pushing import push_image
         from prun.state import Store
 
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.settings.aliases) as store:
             pushed = push_image(
                 store,
                 image,

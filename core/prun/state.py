@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Self
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, PrunError
 from prun.metadata import ContainerRow, Metadata
 from prun.record import Record, own_lease, remove_bundle
+from prun.types import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from prun.image.layout import ContentStore
@@ -51,12 +52,15 @@ def default_state() -> str:
 class Store:
     """The two directories and a connection to the database in them, until the context ends.
 
+    ``aliases`` are the short names of images in ``prun.toml``; whoever looks for an image or names one needs them.
+
     Raises:
         PermissionDenied: a directory cannot be made or does not belong to us.
     """
 
-    def __init__(self, root: str, state: str) -> None:
+    def __init__(self, root: str, state: str, aliases: Mapping[str, str] = NOTHING) -> None:
         self.root, self.state = os.path.abspath(root), os.path.abspath(state)
+        self.aliases = aliases
 
     def __enter__(self) -> Self:
         make_private(self.root)

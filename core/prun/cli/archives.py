@@ -70,7 +70,7 @@ def save(settings: Mapping[str, str], names: tuple[str, ...], output: str, form:
         rows = [find(store, name) for name in names]
         for name, row in zip(names, rows, strict=True):
             saved = images.get(row.digest, Saved((), row.target))
-            more = (row.name,) if kept_by_name(row, name) else ()
+            more = (row.name,) if kept_by_name(store, row, name) else ()
             images[row.digest] = saved._replace(names=tuple(dict.fromkeys((*saved.names, *more))))
         with _sink(output) as out:
             save(list(images.values()), store.content, out, form, wanted)

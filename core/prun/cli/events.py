@@ -13,9 +13,11 @@ from prun.cli.filters import Key, filter_option, labelled, parse_filters, word_o
 from prun.cli.images import opened
 from prun.cli.listing import switch
 from prun.cli.output import printable
+from prun.cli.run import runner_of
 from prun.cli.template import parse
 from prun.cli.template.values import Pairs
 from prun.events import coming, past
+from prun.types import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +53,8 @@ def events(
 
     stream = stream and not no_stream
     since_ns, until_ns = point_ns(since) if since else None, point_ns(until) if until else None
-    fits = parse_filters(filters, _KEYS)
+    aliases = runner_of(settings).settings.aliases
+    fits = parse_filters(filters, {**_KEYS, "image": lambda word: _of_image(word, aliases)})
     template = parse(form) if form and form != "json" else None
     with opened(settings) as store:
         after = store.metadata.last_event_number()
@@ -131,17 +134,17 @@ def _of_container(word: str) -> Any:
     )
 
 
-def _of_image(word: str) -> Any:
+def _of_image(word: str, aliases: Mapping[str, str]) -> Any:
     """Match an image by a name or its id, and containers made from it."""
     from prun.engines.embedded.images import canonical, repository_of
 
-    wanted = canonical(word)
+    wanted = canonical(word, aliases)
 
     def fits(row: EventRow) -> bool:
         if row.type not in ("container", "image"):
             return False
         name = row.attributes.get("image" if row.type == "container" else "name", "")
-        known = canonical(name)
+        known = canonical(name, NOTHING)
         is_it = word in (name, row.actor) or (bool(wanted) and wanted == known)
         return is_it or (bool(known) and repository_of(known) == word)
 
@@ -151,7 +154,6 @@ def _of_image(word: str) -> Any:
 _KEYS: dict[str, Key[EventRow]] = {
     "container": _of_container,
     "event": lambda word: lambda row: row.action == word or row.action.startswith(f"{word}:"),
-    "image": _of_image,
     "label": labelled(lambda row: row.attributes),
     "type": word_of(lambda row: row.type, _TYPES),
     "volume": lambda word: lambda row: row.type == "volume" and row.actor == word,

@@ -154,7 +154,7 @@ def _keys(store: Store) -> dict[str, Key[Listed]]:
         ),
         "label": labelled(lambda each: each.labels),
         "label!": labelled(lambda each: each.labels, wanted=False),
-        "reference": _named,
+        "reference": lambda value: _named(value, store.aliases),
         "since": _than(store, lambda ours, theirs: ours > theirs),
         "until": _until,
     }
@@ -179,10 +179,12 @@ def _until(value: str) -> Callable[[Listed], bool]:
     return lambda each: each.created_at < limit
 
 
-def _named(value: str) -> Callable[[Listed], bool]:
+def _named(value: str, aliases: Mapping[str, str]) -> Callable[[Listed], bool]:
     """Take a pattern of a name, with or without the tag; a ``*`` stops at a slash (Go's path.Match, docker's rule)."""
     if not value:
         raise InvalidArgument("it is a name, or a pattern of one")
+    head, colon, tag = value.partition(":")
+    value = f"{aliases[head]}{colon}{tag}" if head in aliases else value
     pattern = re.compile("".join(map(_translated, re.findall(r"\[[^]]*\]|.", value))))
 
     def fits(each: Listed) -> bool:

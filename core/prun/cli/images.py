@@ -24,7 +24,7 @@ def opened(settings: Mapping[str, str]) -> Iterator[Store]:
     from prun.recovery import recover
 
     runner = runner_of(settings)
-    with Store(runner.root, runner.state) as store:
+    with Store(runner.root, runner.state, runner.settings.aliases) as store:
         recover(store)
         yield store
 

@@ -164,10 +164,9 @@ def _repository(settings: Mapping[str, str], name: str, access: Access) -> tuple
     from prun.image.reference import parse_reference
     from prun.image.registry.endpoint import endpoints
     from prun.image.registry.progress import Reporter
-    from prun.image.registry.settings import unaliased
 
     known = runner_of(settings).settings
-    reference = parse_reference(unaliased(name, known.aliases))
+    reference = parse_reference(name, known.aliases)
     endpoint = endpoints(reference, known.registries.values(), tls_verify=access.tls_verify)[-1]
     return reference, open_registry(endpoint, access, Reporter())
 

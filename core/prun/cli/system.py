@@ -97,7 +97,7 @@ def check(settings: Mapping[str, str], repair: bool, quick: bool, form: str) -> 
         raise InvalidArgument("--quick and --repair exclude each other", hint="what is not read cannot be repaired")
     runner = runner_of(settings)
     findings: list[Finding] = []
-    with Store(runner.root, runner.state) as store:
+    with Store(runner.root, runner.state, runner.settings.aliases) as store:
         cleared = clear_leftovers(store)
         if not quick:
             findings = check_store(store, repair=repair, refetch=lambda row: _refetched(store, row, runner))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
     from prun.rootfs.changes import Change
@@ -23,13 +23,14 @@ class Files(NamedTuple):
 
     root: str
     state: str
+    aliases: Mapping[str, str]
 
     def diff(self, name: str, other: str = "") -> list[Change]:
         """Return what a container or an image has changed; paths are bytes below the root."""
         from prun.files import layers
         from prun.state import Store
 
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.aliases) as store:
             return layers.diff(store, name, other)
 
     def export(self, name: str, file: BinaryIO) -> None:
@@ -37,7 +38,7 @@ class Files(NamedTuple):
         from prun.files import layers
         from prun.state import Store
 
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.aliases) as store:
             layers.export(store, name, file.write)
 
     def copy(
@@ -56,7 +57,7 @@ class Files(NamedTuple):
         from prun.state import Store
 
         options = CopyOptions(archive, follow_link, overwrite)
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.aliases) as store:
             return copy(store, source, target, options, stdin=stdin, write=stdout.write if stdout else None).size_bytes
 
     def commit(
@@ -76,5 +77,5 @@ class Files(NamedTuple):
         from prun.state import Store
 
         options = CommitOptions(author, message, tuple(changes), pause, squash, include_volumes)
-        with Store(self.root, self.state) as store:
+        with Store(self.root, self.state, self.aliases) as store:
             return commit(store, name, image, options).digest

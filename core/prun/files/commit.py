@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from prun.errors import FailedPrecondition, InvalidArgument
+from prun.errors import FailedPrecondition
 from prun.files.layers import mount_points, require_layer
 from prun.files.origin import Origin, origin_of
 from prun.image.instructions import applied
@@ -66,7 +66,7 @@ def commit(store: Store, words: str, name: str = "", options: CommitOptions = Co
         InvalidArgument: the name or an instruction cannot be used.
         FailedPrecondition: the container has no layer of its own, or a file that no layer can hold.
     """
-    from prun.engines.embedded.images import put, row_of
+    from prun.engines.embedded.images import new_name, put, row_of
     from prun.image.identity import chain_ids
     from prun.image.manifest import resolve
     from prun.image.platform import host_platform
@@ -74,7 +74,7 @@ def commit(store: Store, words: str, name: str = "", options: CommitOptions = Co
     row = store.find(words)
     require_layer(store, row)
     origin = origin_of(store, row)
-    reference = _canonical(name)
+    reference = new_name(store, name) if name else ""
     config = applied(_config_of(origin, row, options), options.changes)
     with store.using_images(), store.content.ingesting() as ingest:
         with _still(store, row, pause=options.pause), translated(lambda: f"files of {row.name} cannot be read"):
@@ -92,17 +92,6 @@ def commit(store: Store, words: str, name: str = "", options: CommitOptions = Co
     attributes = row.attributes(imageID=made.digest, comment=options.message)
     store.metadata.add_event("container", "commit", row.id, attributes)
     return made
-
-
-def _canonical(name: str) -> str:
-    if not name:
-        return ""
-    from prun.image.reference import parse_reference
-
-    reference = parse_reference(name)
-    if reference.digest:
-        raise InvalidArgument(f"name {name!r} has a digest, which is given by the content", hint="NAME[:TAG]")
-    return str(reference)
 
 
 @contextmanager

@@ -6,10 +6,13 @@ Grammar and defaults are docker's: https://github.com/distribution/reference/blo
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import InvalidArgument
 from prun.image.digest import parse_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -49,10 +52,11 @@ class Reference(NamedTuple):
         return f"{self.domain}/{self.path}{self._suffix}"
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str, aliases: Mapping[str, str] | None = None) -> Reference:
     """Return the reference that ``text`` names, with docker's defaults filled in.
 
-    ``busybox`` is ``docker.io/library/busybox:latest``; the tag defaults only where there is no digest either.
+    ``busybox`` is ``docker.io/library/busybox:latest``, unless ``aliases`` say what the short name stands for; the tag
+    defaults only where there is no digest either.
 
     Raises:
         InvalidArgument: it is no reference; the hint says what would be.
@@ -63,6 +67,7 @@ def parse_reference(text: str) -> Reference:
         )
     name, at, digest = text.partition("@")
     name, tag = _split_tag(name)
+    name = aliases.get(name, name) if aliases else name
     domain, path = _split_domain(name)
     _check_name(text, domain, path)
     if tag is not None and not re.fullmatch(_TAG, tag):

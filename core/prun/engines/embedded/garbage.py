@@ -53,7 +53,7 @@ def remove(store: Store, words: str, *, force: bool = False) -> Removed:
     with store.removing_images():
         row = find(store, words)
         names = [each.name for each in store.metadata.images() if each.digest == row.digest]
-        by_id = not kept_by_name(row, words)
+        by_id = not kept_by_name(store, row, words)
         if by_id and len(names) > 1 and not force:
             raise FailedPrecondition(
                 f"image {words} has several names: {', '.join(names)}", hint="remove each, or all with --force"

@@ -13,7 +13,7 @@ from prun.state import Store, may_mount
 from prun.types import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import BinaryIO
 
     from prun.image.document import ConfigDocument, Descriptor, Manifest
@@ -35,7 +35,7 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
 
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
-    with Store(request.root, request.state) as store:
+    with Store(request.root, request.state, request.aliases) as store:
         if request.digest:
             return resolve(store.content, manifest_of(store, request.digest), platform, request.image)
         if parse_source(request.image) is None:
@@ -49,10 +49,6 @@ def _named(store: Store, request: RunRequest, platform: Platform) -> Image:
     from prun.image.manifest import resolve
 
     words = request.image
-    if request.aliases:
-        from prun.image.registry.settings import unaliased
-
-        words = unaliased(words, request.aliases)
     try:
         row = find(store, words)
         image = resolve(store.content, row.target, platform, row.name)
@@ -144,7 +140,7 @@ def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO 
             f"{source!r} is no archive and no layout",
             hint="oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], a path, or - for stdin",
         )
-    name = str(parse_reference(tag)) if tag else ""
+    name = new_name(store, tag) if tag else ""
     unpacker = store.snapshots.unpack if unpack and may_mount() else None
     with loading(parsed, store.content, stdin, unpack=unpacker) as loaded:
         if name and len(loaded) != 1:
@@ -226,14 +222,24 @@ def tag(store: Store, words: str, name: str) -> ImageRow:
         NotFound: there is no such image.
         InvalidArgument: ``name`` is none, or has a digest.
     """
-    reference = parse_reference(name)
-    if reference.digest:
-        raise InvalidArgument(f"name {name!r} has a digest, which is given by the content", hint="NAME[:TAG]")
+    name = new_name(store, name)
     with store.using_images():
-        row = find(store, words)._replace(name=str(reference))
+        row = find(store, words)._replace(name=name)
         put(store, [row])
     tell(store, "tag", row)
     return row
+
+
+def new_name(store: Store, words: str) -> str:
+    """Return the canonical form of a name that an image is to get.
+
+    Raises:
+        InvalidArgument: it is none, or has a digest.
+    """
+    reference = parse_reference(words, store.aliases)
+    if reference.digest:
+        raise InvalidArgument(f"name {words!r} has a digest, which is given by the content", hint="NAME[:TAG]")
+    return str(reference)
 
 
 def find(store: Store, words: str) -> ImageRow:
@@ -245,14 +251,14 @@ def find(store: Store, words: str) -> ImageRow:
     """
     row = _by_name(store, words) or _by_digest(store, words)
     if row is None:
-        parse_reference(words)  # says what is wrong with it
+        parse_reference(words, store.aliases)  # says what is wrong with it
         raise NotFound(f'could not resolve "{words}"', hint=_nearest(words, store.metadata.images()))
     return row
 
 
 def _by_name(store: Store, words: str) -> ImageRow | None:
     try:
-        reference = parse_reference(words)
+        reference = parse_reference(words, store.aliases)
     except InvalidArgument:
         return None
     if row := store.metadata.image(str(reference)):
@@ -295,15 +301,15 @@ def _by_digest(store: Store, words: str) -> ImageRow | None:
     return next(iter(found.values()), None)
 
 
-def kept_by_name(row: ImageRow, words: str) -> bool:
+def kept_by_name(store: Store, row: ImageRow, words: str) -> bool:
     """Tell whether ``words``, by which the row was found, are its name and not its id or digest."""
-    return canonical(words) == row.name
+    return canonical(words, store.aliases) == row.name
 
 
-def canonical(words: str) -> str:
+def canonical(words: str, aliases: Mapping[str, str]) -> str:
     """Return the canonical form of a reference, nothing where it is none."""
     try:
-        return str(parse_reference(words))
+        return str(parse_reference(words, aliases))
     except InvalidArgument:
         return ""
 

@@ -11,12 +11,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 
 from prun.engines.embedded.garbage import collected_on_failure
-from prun.engines.embedded.images import put, row_of, tell
+from prun.engines.embedded.images import new_name, put, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from prun.image.instructions import applied
 from prun.image.media_type import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from prun.image.platform import host_platform
-from prun.image.reference import parse_reference
 from prun.image.stream import CHUNK_BYTES, MAGIC_BYTES, Rejoined, compression_of
 from prun.rootfs.decompress import open_tar
 from prun.rootfs.tarstream import LIMITS, read_entries
@@ -58,7 +57,7 @@ def import_image(store: Store, source: str, wanted: Import, stdin: BinaryIO | No
         InvalidArgument: it is no tar, or one that no layer may be; a change is none.
         DataLoss: it is damaged.
     """
-    name = str(_reference(wanted.name)) if wanted.name else ""
+    name = new_name(store, wanted.name) if wanted.name else ""
     config = applied({}, wanted.changes)
     with collected_on_failure(store), ExitStack() as stack:
         file, label = _open(source, stdin, stack)
@@ -78,13 +77,6 @@ def import_image(store: Store, source: str, wanted: Import, stdin: BinaryIO | No
 class _Documents(NamedTuple):
     config: Descriptor
     manifest: Descriptor
-
-
-def _reference(name: str) -> object:
-    reference = parse_reference(name)
-    if reference.digest:
-        raise InvalidArgument(f"name {name!r} has a digest, which is given by the content", hint="NAME[:TAG]")
-    return reference
 
 
 def _is_for_us(platform: Platform | None) -> bool:

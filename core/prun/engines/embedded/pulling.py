@@ -16,7 +16,6 @@ from prun.image.registry.credentials import find_login
 from prun.image.registry.endpoint import endpoints
 from prun.image.registry.progress import Reporter
 from prun.image.registry.pull import pull
-from prun.image.registry.settings import unaliased
 from prun.image.registry.transport import Patience, Transport
 from prun.state import may_mount
 from prun.types import Platform
@@ -73,7 +72,7 @@ def pull_image(
         InvalidArgument: ``words`` is no reference.
         NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: no registry gives it, or not whole.
     """
-    reference = parse_reference(unaliased(words, settings.aliases))
+    reference = parse_reference(words, store.aliases)
     report = Reporter(listener)
     name = stored_name(reference)
     report("resolved", detail=name)

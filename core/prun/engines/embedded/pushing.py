@@ -13,10 +13,10 @@ from prun.image.reference import parse_reference
 from prun.image.registry.endpoint import endpoints
 from prun.image.registry.progress import Reporter
 from prun.image.registry.push import push
-from prun.image.registry.settings import unaliased
+from prun.types import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from prun.config import Settings
     from prun.image.document import Descriptor
@@ -57,8 +57,8 @@ def push_image(
         FailedPrecondition: some of its platforms are not in the store, and more than one is.
         PermissionDenied, Unavailable: the registry does not take it.
     """
-    row = find(store, unaliased(words, settings.aliases))
-    reference = _destination(destination or row.name, settings)
+    row = find(store, words)
+    reference = _destination(destination, store.aliases) if destination else _destination(row.name, NOTHING)
     report = Reporter(listener)
     rules = list(settings.registries.values())
     endpoint = endpoints(reference, rules, tls_verify=access.tls_verify)[-1]
@@ -73,11 +73,11 @@ def push_image(
     return Pushed(str(reference), target["digest"], target["size"])
 
 
-def _destination(words: str, settings: Settings) -> Reference:
+def _destination(words: str, aliases: Mapping[str, str]) -> Reference:
     words = words.removeprefix("docker://")  # podman's spelling
     if words.startswith("sha256:"):
         raise InvalidArgument(f"image {words} has no name", hint="say where to push it: prun push IMAGE NAME")
-    reference = parse_reference(unaliased(words, settings.aliases))
+    reference = parse_reference(words, aliases)
     if reference.digest:
         raise InvalidArgument(
             f"image {words} is named by a digest, which nothing can be pushed to", hint="prun push IMAGE NAME:TAG"

@@ -72,17 +72,6 @@ def parse_aliases(table: Mapping[str, Any], path: str) -> dict[str, str]:
     return aliases
 
 
-def unaliased(words: str, aliases: Mapping[str, str]) -> str:
-    """Return the reference with its short name replaced by what it stands for; any other as it is."""
-    if not aliases:
-        return words
-    name, at, digest = words.partition("@")
-    head, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        head, colon, tag = name, "", ""
-    return f"{aliases[head]}{colon}{tag}{at}{digest}" if head in aliases else words
-
-
 def _rule(prefix: str, value: object, where: str) -> Rule:
     if not _is_location(prefix.removeprefix("*.")):
         raise InvalidArgument(f"{where}: that is no prefix of a reference", hint="HOST[:PORT][/PATH], or *.DOMAIN")

@@ -10,7 +10,7 @@ from prun.config import read_settings
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.image.reference import parse_reference
 from prun.image.registry.endpoint import endpoints, host_endpoint
-from prun.image.registry.settings import parse_aliases, parse_rules, unaliased
+from prun.image.registry.settings import parse_aliases, parse_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,12 +86,14 @@ def test_a_rule_that_cannot_be_is_refused(rules: dict[str, Any], words: str) -> 
 @pytest.mark.parametrize(
     ("words", "full"),
     [
-        ("deb", "r.example/debian"), ("deb:12", "r.example/debian:12"), (f"deb@{DIGEST}", f"r.example/debian@{DIGEST}"),
-        ("debian", "debian"), ("x/deb", "x/deb"), ("r.example:5/deb", "r.example:5/deb"),
+        ("deb", "r.example/debian:latest"),
+        ("deb:12", "r.example/debian:12"), (f"deb@{DIGEST}", f"r.example/debian@{DIGEST}"),
+        ("debian", "docker.io/library/debian:latest"), ("x/deb", "docker.io/x/deb:latest"),
+        ("r.example:5/deb", "r.example:5/deb:latest"),
     ],
 )  # fmt: skip
 def test_a_short_name_is_a_whole_one(words: str, full: str) -> None:
-    assert unaliased(words, {"deb": "r.example/debian"}) == full
+    assert str(parse_reference(words, {"deb": "r.example/debian"})) == full
 
 
 @pytest.mark.parametrize(
