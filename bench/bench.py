@@ -3,6 +3,7 @@
 run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
 library  prun.run() in one process
 import   load and unpack a Debian image and one of 100,000 small files into an empty store; CPU time and memory too
+look     what a look for the command costs a run: the import and the look, in a new interpreter each time
 idle     the memory of what stays with a container that does nothing: conmon, or containerd's shim
 """
 
@@ -31,6 +32,21 @@ PRUN = str(Path(sys.executable).parent / "prun")
 BUSYBOX = HERE.parent / "dist" / "busybox.tar"
 NAME = "docker.io/library/busybox:latest"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+
+# All but the look itself a run has imported by then.
+LOOK = """
+import time
+import prun.api, prun.pipeline, prun.rootfs.safepath, prun.spec.user, prun_linux.oci, prun_linux.places
+import prun.rootfs.syscalls; prun.rootfs.syscalls._libc()  # it has mounted the root
+from prun.rootfs.safepath import Root
+path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+spec = {{"process": {{"args": [{args!r}], "env": [path]}}}}
+with Root({root!r}) as root:
+    began = time.perf_counter()
+    from prun_linux.command import check_command
+    check_command(spec, root, ["/proc", "/dev", "/sys", "/etc/hosts"])
+    print((time.perf_counter() - began) * 1000)
+"""
 
 
 class Peer(NamedTuple):
@@ -164,6 +180,27 @@ class Bench:
             for line in Path("/proc/self/mounts").read_text().splitlines():
                 if f" {disk}/" in line:
                     subprocess.run(("umount", line.split()[1]), check=False)
+
+    def look(self, rounds: int) -> None:
+        """Time the look into a root file system that a run takes before it creates anything (``docs/failures.md``)."""
+        root = self.scratch / "look"
+        (root / "bin").mkdir(parents=True)
+        (root / "opt").mkdir()
+        shutil.copy("/bin/busybox", root / "bin/busybox")
+        (root / "bin/sh").symlink_to("busybox")
+        (root / "opt/script").write_text("#!/bin/sh\n")
+        (root / "opt/script").chmod(0o755)
+        environment = {**os.environ}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        print(f"\nlook: for the command, before anything is created\n{'':26}{'median':>10}{'min':>10}{'max':>10}   ms")
+        for name, args in (("a program in PATH", "sh"), ("a script", "/opt/script")):
+            code = LOOK.format(root=str(root), args=args)
+            times = []
+            for _ in range(rounds):
+                words = (sys.executable, "-P", "-c", code)
+                done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+                times.append(float(done.stdout))
+            print(f"  {name:24}{statistics.median(times):10.2f}{min(times):10.2f}{max(times):10.2f}   (aim: at most 3)")
 
     def idle(self, count: int) -> None:
         """Compare what stays with each of ``count`` containers that sleep, all of them there at once."""
@@ -375,7 +412,7 @@ def _expect_success(code: int) -> None:
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["run", "library", "import", "idle"])
+    parser.add_argument("what", nargs="*", default=["run", "library", "look", "import", "idle"])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--containers", type=int, default=20, help="for idle")
     asked = parser.parse_args()
@@ -387,6 +424,8 @@ def main() -> None:
             bench.run(asked.rounds)
         if "library" in asked.what:
             bench.library(asked.rounds)
+        if "look" in asked.what:
+            bench.look(asked.rounds)
         if "idle" in asked.what:
             bench.idle(asked.containers)
         if "import" in asked.what:

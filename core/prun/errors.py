@@ -21,16 +21,17 @@ from __future__ import annotations
 class PrunError(Exception):
     """Base of every error that prun raises on purpose.
 
-    ``hint`` is the remedy, a sentence or empty.  ``stage`` is the pipeline's step (``resolve``, ``prepare``,
-    ``spec``, ``create``, ``start``, ``wait``, ``delete``) and ``plugin`` the name of the plugin at work; both are
-    filled in on the way up by whoever knows them.
+    ``hint`` is the remedy, a sentence or empty, and ``evidence`` what was seen that shows the cause.  ``stage`` is the
+    pipeline's step (``prun.types.Stage``) and ``plugin`` the name of the plugin at work; both are filled in on the way
+    up by whoever knows them.
     """
 
     exit_code = 125
 
-    def __init__(self, message: str, *, hint: str = "", stage: str = "", plugin: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", stage: str = "", plugin: str = "", evidence: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.evidence = evidence
         self.stage = stage
         self.plugin = plugin
 

@@ -83,6 +83,7 @@ class RunOptions(TypedDict, total=False):
     pid: str
     pidfile: str
     pids_limit: int
+    precheck: bool
     preserve_fds: int
     privileged: bool
     pull: str

@@ -210,6 +210,7 @@ class RunRequest(NamedTuple):
     cid_file: str = ""
     pid_file: str = ""
     pull: str = "missing"
+    precheck: bool = True
 
     # prun.request.supervision; ``restart`` is empty for no policy; ``stop_timeout_s`` None is docker's ten seconds
     detach: bool = False
@@ -226,7 +227,7 @@ RUNTIME_FIELDS = frozenset(
     (
         *("resources", "ulimits", "sysctls", "cgroup_parent", "oom_score_adj", "shm_size_bytes", "namespaces"),
         *("uid_map", "gid_map", "cap_add", "cap_drop", "privileged", "devices", "device_rules", "groups", "umask"),
-        *("hosts", "dns", "dns_search", "dns_options", "timezone", "secrets", "init", "preserve_fds"),
+        *("hosts", "dns", "dns_search", "dns_options", "timezone", "secrets", "init", "preserve_fds", "precheck"),
     )
 )
 

@@ -285,7 +285,7 @@ def test_an_error_can_be_json(prun: Prun) -> None:
     done = prun("--error-format", "json", "run", "--rm", "--pull", "never", "nope")
     assert json.loads(done.stderr) == {
         "error": "NotFound", "stage": "resolve", "plugin": "engine prun.engines.embedded", "exit_code": 125,
-        "cause": 'could not resolve "nope"', "remedy": json.loads(done.stderr)["remedy"],
+        "evidence": "", "cause": 'could not resolve "nope"', "remedy": json.loads(done.stderr)["remedy"],
     }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def command(words: Sequence[str], *, own_process: bool = False) -> int:
     try:
         return _dispatch(words, settings)
     except PrunError as error:
-        _report(error, settings)
+        _report(error, {**_error_format(words), **settings})
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -135,13 +135,22 @@ def _options_before(words: Sequence[str]) -> Sequence[str]:
 
 
 def _report(error: PrunError, settings: Mapping[str, str]) -> None:
-    from prun.cli.output import error_json, error_line
+    from prun.cli.output import tell
 
     if settings.get("debug"):
         import traceback
 
         traceback.print_exception(error)
-    print(error_json(error) if settings.get("error_format") == "json" else error_line(error), file=sys.stderr)
+    tell(error, settings)
+
+
+def _error_format(words: Sequence[str]) -> dict[str, str]:
+    """Return what is asked of errors by global options that could not be parsed."""
+    from prun.cli.grammar import options_of
+    from prun.cli.options import GLOBAL
+
+    before = " ".join(options_of(words, GLOBAL)).replace("--error-format json", "--error-format=json")
+    return {"error_format": "json"} if "--error-format=json" in before.split() else {}
 
 
 def _unexpected(error: Exception) -> PrunError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from prun.cli.output import error_line
+import click
+
+from prun.cli.output import tell
 from prun.errors import InvalidArgument, NotFound, PrunError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def each(
                 continue
             act(row)
         except PrunError as error:
-            print(error_line(error), file=sys.stderr)
+            tell(error, click.get_current_context().obj)
             code = error.exit_code
         else:
             if echo:

@@ -97,6 +97,7 @@ RUN = (
     Option("pidfile", "value", "Write the pid of the container's process to a file.", metavar="FILE"),
     Option("pids-limit", "value", "How many processes there may be; -1 for any number.", metavar="NUMBER"),
     Option("platform", "value", "One of several platforms (DOCKER_DEFAULT_PLATFORM).", metavar="OS/ARCH[/VARIANT]"),
+    Option("precheck", "flag", "Look whether the command can be executed before it is (default true).", default=True),
     Option("preserve-fds", "value", "Pass on this many descriptors, from 3 on.", metavar="NUMBER"),
     Option("privileged", "flag", "Give the container nearly everything the host's root has."),
     Option("pull", "value", "When to fetch the image: missing (default), always, never, newer.", metavar="POLICY"),

@@ -10,6 +10,8 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prun.errors import PrunError
 
 
@@ -33,25 +35,32 @@ def printable_lines(text: str) -> str:
 
 
 def error_line(error: PrunError) -> str:
-    """Say stage, plugin, cause and remedy in one line."""
+    """Say stage, plugin, cause, evidence and remedy in one line."""
     where = f"{error.stage}: " if error.stage else ""
     plugin = f"[{error.plugin}] " if error.plugin else ""
+    evidence = f"; {error.evidence}" if error.evidence else ""
     hint = f" ({error.hint})" if error.hint else ""
-    return printable(f"prun: {where}{plugin}{' '.join(str(error).split())}{' '.join(hint.split(chr(10)))}")
+    return printable("prun: " + " ".join(f"{where}{plugin}{error}{evidence}{hint}".split()))
 
 
 def error_json(error: PrunError) -> str:
-    """Say the same for a program."""
+    """Say the same for a program, in one line; ``docs/output.md`` has the fields."""
     return json.dumps(
         {
             "error": type(error).__name__,
             "stage": error.stage,
             "plugin": error.plugin,
             "cause": str(error),
+            "evidence": error.evidence,
             "remedy": error.hint,
             "exit_code": error.exit_code,
         }
     )
+
+
+def tell(error: PrunError, settings: Mapping[str, str]) -> None:
+    """Print an error to stderr, in the form that ``--error-format`` asks for."""
+    print(error_json(error) if settings.get("error_format") == "json" else error_line(error), file=sys.stderr)
 
 
 def size(size_bytes: float) -> str:

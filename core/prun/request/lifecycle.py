@@ -38,6 +38,7 @@ def fields(asked: Asked) -> dict[str, object]:
         "cid_file": _file(asked, "cidfile"),
         "pid_file": _file(asked, "pidfile"),
         "pull": _pull(asked),
+        "precheck": flag(asked, "precheck") if "precheck" in asked else True,
     }
 
 

@@ -67,11 +67,26 @@ class Root:
             raise _too_long(path, len(data), limit_bytes)
         return data
 
-    def head(self, path: str, size_bytes: int) -> bytes:
-        """Return the first bytes of the regular file at ``path``, at most ``size_bytes``; raises as ``read``."""
-        fd, _ = self._open_file(path)
+    def head(self, path: str, size_bytes: int, offset: int = 0) -> bytes:
+        """Return at most ``size_bytes`` of the regular file at ``path``, from ``offset`` on; raises as ``read``."""
+        fd, length = self._open_file(path)
         with open(fd, "rb", buffering=0) as file:
+            if not 0 <= offset <= length:
+                return b""
+            file.seek(offset)
             return _read_at_most(file.fileno(), size_bytes)
+
+    def has_acl(self, path: str) -> bool:
+        """Tell whether what ``path`` leads to has an access control list, which says more than its mode (acl(5))."""
+        handle = self._open(path)
+        if handle is None:
+            return False
+        try:
+            return "system.posix_acl_access" in os.listxattr(f"/proc/self/fd/{handle}")
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
 
     def open(self, path: str) -> int:
         """Return an ``O_PATH`` descriptor of what ``path`` leads to.

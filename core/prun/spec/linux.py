@@ -162,15 +162,20 @@ def require_capability(name: str) -> str:
     return spelled
 
 
-def with_capabilities(names: Iterable[str]) -> SpecOpt:
-    """Replace the bounding, effective and permitted sets; inheritable and ambient are emptied (CVE-2022-24769)."""
+def with_capabilities(names: Iterable[str], *, is_root: bool = True) -> SpecOpt:
+    """Replace the bounding, effective and permitted sets; inheritable and ambient are emptied (CVE-2022-24769).
+
+    Who is not root has none but in the bounding set: until the execve takes them away (capabilities(7)) they would
+    open files that are root's, the command's own among them.
+    """
     value = [require_capability(name) for name in names]
+    held = value if is_root else []
 
     def opt(spec: Spec) -> None:
         spec.setdefault("process", {})["capabilities"] = {
             "bounding": list(value),
-            "effective": list(value),
-            "permitted": list(value),
+            "effective": list(held),
+            "permitted": list(held),
         }
 
     return opt

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
 FILE_LIMIT_BYTES = 1 << 20
 LINE_LIMIT_BYTES = 1 << 16
+_SHOWN = 8
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,255}\$?"
 
 
@@ -54,7 +55,7 @@ def resolve_user(user: str, read: Read) -> User:
     account = _find_account(who[0], read)
     uid = account.uid if account else who[0]
     if not isinstance(uid, int):
-        raise NotFound(f"user {uid!r} is not in the image's {PASSWD}", hint="use a numeric id")
+        raise _unknown("user", uid, PASSWD, read)
     if len(who) == 2:
         return {"uid": uid, "gid": _find_group(who[1], read)}
     result: User = {"uid": uid, "gid": account.gid if account else 0}
@@ -105,7 +106,19 @@ def _find_group(who: int | str, read: Read) -> int:
     for name, gid, _ in _groups(read):
         if name == who:
             return gid
-    raise NotFound(f"group {who!r} is not in the image's {GROUP}", hint="use a numeric id")
+    raise _unknown("group", who, GROUP, read)
+
+
+def _unknown(kind: str, name: str, path: str, read: Read) -> NotFound:
+    """Return the error for a name that the image does not know, with some that it knows."""
+    data = read(path)
+    known = [fields[0] for fields in _lines(data) if len(fields) > 2][: _SHOWN + 1]
+    evidence = f"it has {', '.join(known[:_SHOWN])}{' and more' if len(known) > _SHOWN else ''}"
+    if not known:
+        evidence = f"the image has no {path}" if data is None else f"{path} has nobody in it"
+    return NotFound(
+        f"{kind} {name!r} is not in the image's {path}", evidence=evidence, hint="use a numeric id, or one of its names"
+    )
 
 
 def _groups_of(name: str, read: Read) -> list[int]:

@@ -1,4 +1,4 @@
-"""Whether the container's command can be executed: a look before, and the runtime's words after.
+"""Whether the container's command can be executed: a look before anything is created.
 
 The runtime prints its errors on the container's own stderr; and when only the last execve fails, runc exits 1 as the
 command might have.  So the usual mistakes are found by looking into the root file system first, by the rules that
@@ -7,41 +7,29 @@ the runtime follows itself: PATH for a name, the working directory for a relativ
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import stat
-from posixpath import join, normpath
+from posixpath import basename, dirname
 from typing import TYPE_CHECKING
 
-from prun.errors import CommandNotFound, CommandNotInvocable, PrunError, Unavailable
-from prun_linux.places import is_below, place
+from prun.errors import CommandNotFound, CommandNotInvocable, PrunError
+from prun_linux.executable import Refusal, View, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Protocol
+    from collections.abc import Sequence
 
-    from prun.spec.document import Spec, User
-    from prun.types import FileStat
-
-    class Root(Protocol):
-        """The part of ``prun.rootfs.safepath.Root`` that is needed here."""
-
-        path: str
-
-        def head(self, path: str, size_bytes: int) -> bytes: ...
-        def stat(self, path: str) -> FileStat | None: ...
-
+    from prun.spec.document import Spec
+    from prun_linux.executable import Root
 
 INIT = "/run/prun-init"  # --init; below /run, which is a tmpfs: no file of that name appears in the image
-HEAD_BYTES = 4096  # where linkers put the program headers and the interpreter's path
-INTERPRETER_LIMIT_BYTES = 256  # BINPRM_BUF_SIZE
 WORD_LIMIT_BYTES = 1 << 17  # MAX_ARG_STRLEN, the NUL included; execve(2)
-
-_PT_INTERP = 3
-_NARROW = ((28, 4), (42, 2), (44, 2))  # e_phoff, e_phentsize, e_phnum of a 32-bit header: offset and size
-
-_NOT_FOUND = r'executable file .*not found|^exec: ".*": stat .*: no such file'
-_NOT_INVOCABLE = r'^exec: ".*": |^exec /.*: |^open executable: |^exec container process '
+_SHELL_WORDS = frozenset(
+    (
+        *(".", ":", "alias", "bg", "cd", "eval", "exec", "exit", "export", "fg", "for", "if", "jobs", "read", "set"),
+        *("shift", "source", "trap", "type", "ulimit", "umask", "unset", "until", "wait", "while"),
+    )
+)
 
 
 def check_command(spec: Spec, root: Root, mounted: Sequence[str]) -> None:
@@ -56,22 +44,31 @@ def check_command(spec: Spec, root: Root, mounted: Sequence[str]) -> None:
     """
     process = spec.get("process", {})
     command = without_init(process.get("args", [""]))[0]
-    if any(len(os.fsencode(word)) >= WORD_LIMIT_BYTES for word in (*process.get("args", ()), *process.get("env", ()))):
-        reason = f"an argument or an environment variable has {WORD_LIMIT_BYTES} bytes or more"
-        raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
-    for path in _places(command, spec):
-        if is_below(place(root.path, path, mounted), mounted):
+    for word in (*process.get("args", ()), *process.get("env", ())):
+        if (size := len(os.fsencode(word))) >= WORD_LIMIT_BYTES:
+            raise CommandNotInvocable(
+                f"command {command!r} cannot be executed: an argument or an environment variable is too long",
+                evidence=f"{word[:20]!r}... has {size} bytes; the kernel takes {WORD_LIMIT_BYTES - 1} (E2BIG)",
+                hint="pass it in a file, or through stdin",
+            )
+    view = View(root, mounted, spec)
+    passed_over = ""
+    for path in view.candidates(command):
+        if view.hides(path):
             return
         found = root.stat(path)
         if found is None:
             continue
-        if reason := _not_executable(found, process.get("user", {})):
-            if "/" not in command:
-                continue  # execvp(3) goes on with the next directory of PATH
-            raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
-        _check_format(command, root.head(path, HEAD_BYTES), root, mounted)
+        if reason := view.permission(path, found):
+            if "/" in command:
+                raise _refused(command, reason)
+            if stat.S_ISREG(found.mode):
+                passed_over = passed_over or path
+            continue  # execvp(3) goes on with the next directory of PATH
+        if reason := _no_execution(root) or refusal(view, path):
+            raise _refused(command, reason)
         return
-    raise _not_found(command)
+    raise _not_found(command, view, passed_over)
 
 
 def without_init(args: list[str]) -> list[str]:
@@ -79,87 +76,60 @@ def without_init(args: list[str]) -> list[str]:
     return args[2:] if args[:2] == [INIT, "--"] else args
 
 
-def failed(words: str, command: str, runtime: str, what: str = "the container") -> PrunError:
-    """Return the error that fits what the OCI runtime said when it could not start ``command``."""
-    if re.search(_NOT_FOUND, words):
-        return _not_found(command)
-    if re.search(_NOT_INVOCABLE, words):
-        return CommandNotInvocable(f"command {command!r} cannot be executed: {words}")
-    return Unavailable(f"{runtime} could not start {what}: {words}")
+def _refused(command: str, reason: Refusal) -> PrunError:
+    evidence = f"{reason.evidence} ({errno.errorcode[reason.number]})"
+    return CommandNotInvocable(
+        f"command {command!r} cannot be executed: {reason.cause}", evidence=evidence, hint=reason.remedy
+    )
 
 
-def _not_found(command: str) -> CommandNotFound:
-    where = "in the container" if "/" in command else "in the container's PATH"
-    return CommandNotFound(f"command {command!r} is not {where}")
-
-
-def _places(command: str, spec: Spec) -> Iterator[str]:
-    """Yield where the command may be, in order; nothing when the spec does not say where to look."""
-    process = spec.get("process", {})
-    cwd = process.get("cwd", "/")
-    if "/" in command:
-        yield normpath(join(cwd, command))
-        return
-    path = next((entry[5:] for entry in process.get("env", []) if entry.startswith("PATH=")), "")
-    for directory in path.split(":"):
-        yield normpath(join(cwd, directory, command))
-
-
-def _not_executable(found: FileStat, user: User) -> str:
-    if stat.S_ISDIR(found.mode):
-        return "it is a directory"
-    if not stat.S_ISREG(found.mode):
-        return "it is no regular file"
-    uid, groups = user.get("uid", 0), {user.get("gid", 0), *user.get("additionalGids", ())}
-    if uid == 0:
-        allowed = found.mode & 0o111
-    elif uid == found.uid:
-        allowed = found.mode & 0o100
-    else:
-        allowed = found.mode & (0o010 if found.gid in groups else 0o001)
-    return "" if allowed else f"permission denied (mode {stat.S_IMODE(found.mode):04o}, uid {uid})"
-
-
-def _check_format(command: str, head: bytes, root: Root, mounted: Sequence[str]) -> None:
-    """Refuse what execve(2) would: no program, or one without its interpreter (it says that the program is missing)."""
-    if not head.startswith((b"#!", b"\x7fELF")) and not _has_other_formats():
-        reason = "exec format error: it is neither a script (#!) nor an ELF program"
-        raise CommandNotInvocable(f"command {command!r} cannot be executed: {reason}")
-    interpreter = script_interpreter(head) or elf_interpreter(head)
-    if not interpreter.startswith("/") or is_below(place(root.path, interpreter, mounted), mounted):
-        return
-    if root.stat(interpreter) is None:
-        raise CommandNotInvocable(f"command {command!r} cannot be executed: its interpreter {interpreter!r} is missing")
-
-
-def _has_other_formats() -> bool:
-    """Tell whether this machine has handlers for formats of its own (binfmt_misc, as qemu-user registers them)."""
+def _no_execution(root: Root) -> Refusal | None:
+    """Return why nothing of the whole root file system can be executed."""
     try:
-        return len(os.listdir("/proc/sys/fs/binfmt_misc")) > 2  # besides "register" and "status"
+        flags = os.statvfs(root.path).f_flag
     except OSError:
-        return False
+        return None
+    if not flags & os.ST_NOEXEC:
+        return None
+    evidence = f"{root.path} is mounted noexec"
+    return Refusal(errno.EACCES, "permission denied", evidence, "mount it with exec, or use another directory")
 
 
-def script_interpreter(head: bytes) -> str:
-    """Return what the ``#!`` line names (execve(2)), empty where there is none."""
-    if not head.startswith(b"#!"):
-        return ""
-    words = head[2:INTERPRETER_LIMIT_BYTES].split(b"\n", 1)[0].split()
-    return words[0].decode("utf-8", "surrogateescape") if words else ""
+def _not_found(command: str, view: View, passed_over: str) -> CommandNotFound:
+    where = "in the container" if "/" in command else "in the container's PATH"
+    evidence, remedy = _missing(command, view) if "/" in command else _not_in_path(command, view, passed_over)
+    if any(letter in command for letter in " \t;|&<>$*"):
+        import shlex
+
+        remedy = f"this is one word, the name of a program; for a line of the shell: sh -c {shlex.quote(command)}"
+    return CommandNotFound(f"command {command!r} is not {where}", evidence=evidence, hint=remedy)
 
 
-def elf_interpreter(head: bytes) -> str:
-    """Return the dynamic loader of an ELF program (elf(5), PT_INTERP), empty where it needs none or cannot be seen."""
-    if head[:4] != b"\x7fELF" or len(head) < 64:
-        return ""
-    wide = head[4] == 2
+def _not_in_path(command: str, view: View, passed_over: str) -> tuple[str, str]:
+    if view.search_path is None:
+        return "there is no PATH", "give its whole path, or set PATH with -e"
+    evidence = f"PATH is {view.search_path}"
+    if passed_over:
+        return f"{evidence}; {passed_over} cannot be executed by this user", f"chmod +x {passed_over} in the image"
+    if command in _SHELL_WORDS:
+        return evidence, f"it is a word of the shell: sh -c '{command} ...'"
+    if command.startswith("-"):
+        return evidence, "options of prun come before the image"
+    return evidence, "give its whole path, install it in the image, or set PATH with -e"
 
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(head[at : at + size], "little" if head[5] == 1 else "big")
 
-    table, entry_size, count = (number(*field) for field in (((32, 8), (54, 2), (56, 2)) if wide else _NARROW))
-    for at in range(table, table + entry_size * count, entry_size or 1):
-        if number(at, 4) == _PT_INTERP and at + entry_size <= len(head):
-            start, length = (number(at + 8, 8), number(at + 32, 8)) if wide else (number(at + 4, 4), number(at + 16, 4))
-            return head[start : start + length].rstrip(b"\0").decode("utf-8", "surrogateescape")
-    return ""
+def _missing(command: str, view: View) -> tuple[str, str]:
+    """Say how far the path of a command leads."""
+    path = next(iter(view.candidates(command)))
+    remedy = "name a program of the image"
+    if not command.startswith("/"):
+        remedy = f"a relative path begins at the working directory, {view.cwd} (-w)"
+    if (target := view.where(path)) != path:
+        return f"{path} leads to {target}, and nothing is there", remedy
+    missing = path
+    while (above := dirname(missing)) != "/" and view.root.stat(above) is None:
+        missing = above
+    there = view.root.stat(above)
+    if there and not stat.S_ISDIR(there.mode):
+        return f"{above} is no directory", remedy
+    return f"{above} has no {basename(missing)}", remedy

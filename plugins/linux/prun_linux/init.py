@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.types import Mount
-from prun_linux.command import INIT, elf_interpreter
+from prun_linux.command import INIT
+from prun_linux.elf import elf_interpreter
 
 if TYPE_CHECKING:
     from prun.spec import SpecOpt

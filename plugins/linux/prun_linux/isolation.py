@@ -67,7 +67,7 @@ def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt
         with_hostname(default_hostname(request)),
         # With its primary group among them: setgroups(2) must not drop what a file denies it (CVE-2022-36109).
         with_user(user["uid"], user["gid"], dict.fromkeys((user["gid"], *user.get("additionalGids", ())))),
-        with_capabilities(DEFAULT_CAPABILITIES),
+        with_capabilities(DEFAULT_CAPABILITIES, is_root=user["uid"] == 0),
         with_no_new_privileges(True),
         with_rlimits(clamped(RLIMITS)),
         with_namespaces(namespace_kinds(request.network)),

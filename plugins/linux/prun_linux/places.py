@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prun.rootfs.safepath import Root
     from prun.spec.document import Spec
+    from prun.types import FileStat
 
 KERNEL = ("/proc", "/sys", "/dev")
 MAX_LINKS = 40  # as the kernel's
@@ -42,11 +43,16 @@ def check_places(spec: Spec, path: str, root: Root) -> list[str]:
         mounted.append(where)
     cwd = _checked(path, "working directory", spec.get("process", {}).get("cwd", "/"), mounted)
     if not is_below(cwd, mounted) and (found := root.stat(cwd)) and not stat.S_ISDIR(found.mode):
-        raise FailedPrecondition(f"working directory {cwd!r} is no directory", hint="choose another with -w")
+        raise _no_directory(f"working directory {cwd!r} is no directory", cwd, found)
     if not is_below(cwd, mounted) and (file := root.file_above(cwd)):
-        raise FailedPrecondition(f"working directory {cwd!r}: {file} is no directory", hint="choose another with -w")
+        raise _no_directory(f"working directory {cwd!r}: {file} is no directory", file, root.stat(file))
     _check_devices(spec, path, root, mounted)
     return mounted
+
+
+def _no_directory(message: str, path: str, found: FileStat | None) -> FailedPrecondition:
+    evidence = f"{path} has mode {found.mode:o} (ENOTDIR)" if found else ""
+    return FailedPrecondition(message, evidence=evidence, hint="choose another with -w")
 
 
 def _check_devices(spec: Spec, path: str, root: Root, mounted: list[str]) -> None:

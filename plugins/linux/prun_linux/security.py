@@ -129,7 +129,7 @@ def capability_opts(request: RunRequest, uid: int) -> list[SpecOpt]:
             raise FailedPrecondition(
                 f"--cap-add {name}: prun itself does not have this capability", hint="prun doctor shows what is missing"
             )
-    opts = [with_capabilities(capabilities(request, own))]
+    opts = [with_capabilities(capabilities(request, own), is_root=uid == 0)]
     if uid != 0 and request.cap_add:
         opts.append(with_ambient_capabilities(own if ALL in request.cap_add else request.cap_add))
     return opts

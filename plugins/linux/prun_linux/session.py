@@ -23,9 +23,9 @@ from prun.identity import start_time
 from prun.types import ExitStatus
 from prun_linux import monitor
 from prun_linux.attachment import ConmonAttachment
-from prun_linux.command import failed
 from prun_linux.oci import UMASK
 from prun_linux.process import process_of
+from prun_linux.refused import failed
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from prun.errors import FailedPrecondition, PrunError
+from prun.errors import CommandNotInvocable, FailedPrecondition, PrunError
 from prun.types import Container, ExitStatus
 from prun_linux import cgroups
-from prun_linux.command import check_command, failed, without_init
+from prun_linux.command import check_command, without_init
 from prun_linux.oci import OciRuntime, open_runtime
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
     """
     runtime = open_runtime(request.options.get("binary", ""), request.state)
     launch = Launch(runtime, request.id, bundle, spec, console, request.preserve_fds)
-    launch.check_root()
+    launch.check_root(look=request.precheck)
     if "uidMappings" in spec.get("linux", {}):
         from prun_linux import hostfiles
 
@@ -50,7 +50,7 @@ def create_task(request: RunRequest, bundle: str, spec: Spec, console: Console) 
         from prun_linux.loaded import MonitoredTask
 
         return MonitoredTask(launch, request)
-    if not request.two_step:
+    if not request.two_step and request.precheck:
         return OneStepTask(launch)
     from prun_linux.two_step import TwoStepTask
 
@@ -75,8 +75,11 @@ class Launch:
         self.log = os.path.join(bundle, "log.json")
         self.pid_file = os.path.join(bundle, "pid")
 
-    def check_root(self) -> None:
-        """Look into the root file system before a runtime, or the image's code, has been at work in it."""
+    def check_root(self, *, look: bool = True) -> None:
+        """Look into the root file system before a runtime, or the image's code, has been at work in it.
+
+        ``look`` False leaves the command to the kernel (``--precheck=false``), and nothing that is about safety.
+        """
         from prun.rootfs.safepath import Root, real_directory_problems
         from prun_linux.places import check_places
 
@@ -84,7 +87,9 @@ class Launch:
         if problems := real_directory_problems(path):
             raise FailedPrecondition(f"root file system {path}: {'; '.join(problems)}", hint="make it a directory")
         with Root(path) as root:
-            check_command(self.spec, root, check_places(self.spec, path, root))
+            mounted = check_places(self.spec, path, root)
+            if look:
+                check_command(self.spec, root, mounted)
 
     def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
         """Call ``run`` or ``create`` for the bundle; the console's descriptors become the container's."""
@@ -113,7 +118,23 @@ class Launch:
 
     def failed(self, words: str) -> PrunError:
         """Return the error for what the runtime said."""
+        from prun_linux.refused import failed
+
         return failed(words, self.command, self.runtime.name)
+
+    def not_executed(self) -> PrunError:
+        """Return the error for a command that the kernel has refused without the runtime telling why."""
+        try:
+            self.check_root()
+        except PrunError as error:
+            reason = error
+        else:
+            reason = CommandNotInvocable(
+                f"command {self.command!r} cannot be executed: the kernel refused it",
+                evidence=f"{self.runtime.name} has written why to the container's stderr",
+            )
+        reason.stage = "start"
+        return reason
 
     def find_and_delete(self) -> None:
         """Delete the container although the runtime's process is not known."""

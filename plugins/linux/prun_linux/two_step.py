@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from prun.errors import FailedPrecondition
+from prun.errors import FailedPrecondition, PrunError
 from prun.types import ExitStatus
 from prun_linux.oci import finish
 from prun_linux.task import END_TIMEOUT_S, has_ended, send
@@ -36,6 +36,8 @@ class TwoStepTask:
         self._launch = launch
         self._status: ExitStatus | None = None
         self._started = False
+        self._error: PrunError | None = None
+        self._killed = False
         self._early: list[int] = []
         self._reaping = threading.Lock()
         try:
@@ -65,24 +67,44 @@ class TwoStepTask:
     def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
         if self._status is None and has_ended(self._pidfd, timeout_s):
             with self._reaping:  # a process can be reaped once, and several threads may wait for it
-                self._status = self._status or self._reap()
+                if self._status is None:
+                    unexecuted = self._started and self._is_runtimes()
+                    self._status = self._reap()
+                    if unexecuted and self._status.code and not self._killed:
+                        self._error = self._launch.not_executed()
+        if self._error:
+            raise self._error
         return self._status
 
     def kill(self, number: int) -> None:
         if not self._started and number != signal.SIGKILL:
             self._early.append(number)  # the process is the runtime's yet: it would not know what to do with it
         elif self._status is None:
+            self._killed = True
             send(self._pidfd, number)
 
     def delete(self) -> None:
         if self._pidfd < 0:
             return
         self.kill(signal.SIGKILL)
-        self.wait(END_TIMEOUT_S)
+        with suppress(PrunError):  # that of an execve, which ``wait`` has told, or will
+            self.wait(END_TIMEOUT_S)
         self._launch.forget()
-        self.wait(0)
+        with suppress(PrunError):
+            self.wait(0)
         os.close(self._pidfd)
         self._pidfd = -1
+
+    def _is_runtimes(self) -> bool:
+        """Tell whether the process ended as the runtime's own: execve gives a process the name of what it executes.
+
+        runc has closed its pipe by then, prints the error on the container's stderr, and exits 1 or 255.
+        """
+        try:
+            with open(f"/proc/{self._pid}/comm", encoding="utf-8", errors="replace") as file:
+                return file.read().startswith("runc:[")
+        except OSError:
+            return False
 
     def _abandon(self) -> None:
         """Remove a container that is created, half created, or about to be."""
