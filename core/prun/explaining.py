@@ -42,6 +42,11 @@ def recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) ->
     step(with_mounts(()), Author("default", "prun", "with_mounts"))
     for mount, plugin, where, _ in hooks.attributed("prun_mounts", request=request, image=image):
         step(with_mounts((mount,)), Author(tier_of(plugin), plugin, f"mount {mount.destination}", where))
+    if request.patches:
+        from prun.altering import patch_opt
+
+        for patch in request.patches:
+            step(patch_opt(patch), Author("patch", "patch", patch.said, patch.origin))
     changes = recorder.changes
     for index, change in enumerate(changes):
         changes[index] = change._replace(origins=origins_of(change, changes[:index], request, image))
@@ -50,7 +55,13 @@ def recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) ->
 
 def tier_of(plugin: str) -> Tier:
     """Return the tier of a plugin by the name that it is registered under (``plugins.register``)."""
-    tiers: dict[str, Tier] = {"defaults": "default", "flags": "flag", "runtime": "runtime", "engine": "engine"}
+    tiers: dict[str, Tier] = {
+        "defaults": "default",
+        "flags": "flag",
+        "runtime": "runtime",
+        "engine": "engine",
+        "hook": "hook",
+    }
     return tiers.get(plugin.partition(" ")[0], "plugin")
 
 

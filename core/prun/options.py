@@ -68,6 +68,7 @@ class RunOptions(TypedDict, total=False):
     health_start_interval: str
     health_start_period: str
     health_timeout: str
+    hook: Sequence[str]
     init: bool
     ipc: str
     log_driver: str
@@ -80,6 +81,7 @@ class RunOptions(TypedDict, total=False):
     no_healthcheck: bool
     oom_kill_disable: bool
     oom_score_adj: int
+    patch: Sequence[str]
     pid: str
     pidfile: str
     pids_limit: int

@@ -55,6 +55,7 @@ def run(request: RunRequest, hooks: Hooks, signals: ForwardedSignals | None = No
     Raises:
         PrunError: of the class that fits, with the stage and the plugin at fault.
     """
+    hooks = _with_files(request, hooks)
     request, info = settled(request, hooks)
     with ExitStack() as stack:
         store = stack.enter_context(Store(request.root, request.state))
@@ -111,6 +112,7 @@ def create(request: RunRequest, hooks: Hooks) -> None:
 
     Raises: as ``run``.
     """
+    hooks = _with_files(request, hooks)
     request, info = settled(request._replace(detach=True), hooks)
     with ExitStack() as stack:
         store = stack.enter_context(Store(request.root, request.state))
@@ -178,6 +180,7 @@ def _prepare(
 
 def plan(request: RunRequest, hooks: Hooks) -> Spec:
     """Return the finished spec of a run; nothing is unpacked, mounted, created or executed."""
+    hooks = _with_files(request, hooks)
     with _viewed(request, hooks) as (request, image, rootfs):
         return build_spec(request, image, rootfs, hooks)
 
@@ -186,9 +189,10 @@ def explain(request: RunRequest, hooks: Hooks) -> Explanation:
     """Return how the spec of such a run comes to be (``prun.spec.provenance``); nothing is executed, as in ``plan``."""
     from prun.explaining import recorded
 
+    hooks = _with_files(request, hooks)
     with _viewed(request, hooks) as (request, image, rootfs):
         explanation = recorded(request, image, rootfs, hooks)
-        check_spec(request, explanation.spec, hooks)
+        check_spec(_judged(request, image, rootfs, hooks, explanation.spec), explanation.spec, hooks)
         return explanation
 
 
@@ -258,8 +262,26 @@ def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) 
     """
     spec = apply({}, hooks.spec_opts(request, image, rootfs))
     apply(spec, [with_mounts(hooks.mounts(request, image))])
-    check_spec(request, spec, hooks)
+    if request.patches:
+        from prun.altering import patch_opts
+
+        apply(spec, patch_opts(request))
+    check_spec(_judged(request, image, rootfs, hooks, spec), spec, hooks)
     return spec
+
+
+def _with_files(request: RunRequest, hooks: Hooks) -> Hooks:
+    """Return the plugins with the hooks of this run only (``--hook``)."""
+    return hooks.including(request.hook_files) if request.hook_files else hooks
+
+
+def _judged(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks, spec: Spec) -> RunRequest:
+    """Return the request with what its patches and hooks loosen, which is said aloud."""
+    if not (request.patches or request.hook_files):
+        return request
+    from prun.altering import loosens
+
+    return request._replace(loosens=loosens(request, image, rootfs, hooks, spec))
 
 
 def check_spec(request: RunRequest, spec: Spec, hooks: Hooks) -> None:
@@ -268,7 +290,10 @@ def check_spec(request: RunRequest, spec: Spec, hooks: Hooks) -> None:
     Raises:
         InvalidArgument: there are some; the message lists all of them.
     """
-    if problems := hooks.check_spec(request, spec):
+    problems = hooks.check_spec(request, spec)
+    if hooks.base is not hooks:  # a hook of one run does not do away with the veto of a policy
+        problems += [problem for problem in hooks.base.check_spec(request, spec) if problem not in problems]
+    if problems:
         raise InvalidArgument("; ".join(str(problem) for problem in problems))
 
 
@@ -277,7 +302,7 @@ def _recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks, s
     from prun.explaining import keep, recorded
 
     explanation = recorded(request, image, rootfs, hooks)
-    check_spec(request, explanation.spec, hooks)
+    check_spec(_judged(request, image, rootfs, hooks, explanation.spec), explanation.spec, hooks)
     keep(explanation, store.directory(request.id))
     return explanation.spec
 

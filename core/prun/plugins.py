@@ -51,6 +51,10 @@ class Hooks:
 
     def __init__(self, pm: PluginManager) -> None:
         self._pm = pm
+        #: What is told, in a sentence, what goes wrong or is dangerous and stops nothing.
+        self.warn: Callable[[str], None] | None = None
+        #: The same without the hooks of one run.
+        self.base = self
         #: A plugin acts between create and start, so that the runtime may not do both in one call.
         self.two_step = any(getattr(plugin, "prun_two_step", False) for plugin in pm.get_plugins())
 
@@ -76,15 +80,31 @@ class Hooks:
         for name, plugin in (*tiers, ("flags", flags)):
             if plugin is not None:
                 register(pm, plugin, name)
-        try:
-            pm.check_pending()
-        except PluginValidationError as error:
-            raise PluginError(_one_line(error), plugin=getattr(error.plugin, "__name__", "")) from error
+        _check_pending(pm)
         if os.environ.get("PRUN_TRACE_HOOKS") == "1":
             from prun.trace import trace_hooks
 
             trace_hooks(pm)
         return cls(pm)
+
+    def including(self, files: Iterable[str]) -> Hooks:
+        """Return the same plugins, and after them, before the flags, the hookimpls of files (``--hook``).
+
+        Raises: as ``prun.hookfile.load_hooks``; PluginError: one implements an unknown hook or argument.
+        """
+        from prun.hookfile import load_hooks
+
+        pm = PluginManager("prun")
+        pm.add_hookspecs(hookspecs)
+        for name, plugin in self._pm.list_name_plugin():
+            if name == "flags":
+                for number, (title, hooks) in enumerate(map(load_hooks, files)):
+                    register(pm, hooks, title if pm.get_plugin(title) is None else f"{title} ({number + 1})")
+            register(pm, plugin, name)
+        _check_pending(pm)
+        found = Hooks(pm)
+        found.warn, found.base = self.warn, self.base
+        return found
 
     def names(self) -> list[str]:
         """Return the names of the registered plugins, from general to specific."""
@@ -214,12 +234,14 @@ def load(
                 raise
             if wishes.on_error == "warn" and warn is not None:
                 warn(f"plugin {name} is left out: {error}")
-    return Hooks.of(
+    hooks = Hooks.of(
         runtime=_import(_named("runtime", runtime, discovery.entry_points(RUNTIMES))),
         engine=_import(_named("engine", engine, discovery.entry_points(ENGINES))),
         plugins=plugins,
         settings=settings,
     )
+    hooks.warn = warn
+    return hooks
 
 
 def chosen(
@@ -260,6 +282,13 @@ def configured(plugin: object, name: str, options: Mapping[str, object]) -> obje
         raise
     except Exception as error:
         raise PluginError(f"prun_configure failed: {type(error).__name__}: {_one_line(error)}", plugin=name) from error
+
+
+def _check_pending(pm: PluginManager) -> None:
+    try:
+        pm.check_pending()
+    except PluginValidationError as error:
+        raise PluginError(_one_line(error), plugin=getattr(error.plugin, "__name__", "")) from error
 
 
 def register(pm: PluginManager, plugin: object, tier: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from prun.image.document import ImageConfig
     from prun.image.registry.progress import Listener
+    from prun.request.altering import Patch
     from prun.request.files import SecretRequest
     from prun.request.health import HealthRequest
     from prun.request.mounts import MountRequest
@@ -122,7 +123,9 @@ class RunRequest(NamedTuple):
     ``origins``: who set what, by the names of ``prun run``'s options with ``_`` for ``-`` (``memory``, ``cap_add``;
     also ``image`` and ``command`` where a file has them), from general to specific: the last one's value is in force,
     and of an option that may be repeated each gave its part.  What has its default is not in it.  ``explain``: why each
-    field of the spec is as it is shall be kept with the container (``prun.explaining``).
+    field of the spec is as it is shall be kept with the container (``prun.explaining``).  ``loosens``: what the patches
+    and hooks of this run let the container do that it could not without (``prun.spec.loosening``), for
+    ``prun_check_spec`` to judge.
 
     The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
     names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
@@ -166,6 +169,7 @@ class RunRequest(NamedTuple):
     digest: str = ""
     origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
     explain: bool = False
+    loosens: tuple[str, ...] = ()
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()
@@ -217,6 +221,10 @@ class RunRequest(NamedTuple):
     restart: str = ""
     stop_timeout_s: float | None = None
     log: "LogRequest | None" = None
+
+    # prun.request.altering; ``hook_files`` are FILE:HOOK, the latter empty for all
+    patches: "tuple[Patch, ...]" = ()
+    hook_files: tuple[str, ...] = ()
 
     # prun.request.health
     health: "HealthRequest | None" = None

@@ -19,6 +19,7 @@ from prun.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from prun.explained import explained, last_container
 from prun.pipeline import explain, plan, run
 from prun.plugins import Hooks
+from prun.request.altering import parse_patch
 from prun.spec import with_annotations, with_env
 from prun.spec.provenance import value_at
 from prun.state import Store
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
 
+PATCHES = ['/process/cwd="/p"', '/process/env/-="P=1"', "/x=[1]", "/annotations={}", '/x={"y":null}']
 KEYS = st.sampled_from(["A", "B", "C"])
 
 
@@ -120,10 +122,11 @@ def test_nothing_is_watched_once_it_was_explained(request_: RunRequest) -> None:
     note=st.sampled_from(["", "x"]),
     mounts=st.lists(st.sampled_from(["/a", "/a/b", "/c"]), unique=True),
     own=st.lists(st.sampled_from(["/a", "/a/b", "/c", "/d"]), unique=True),
+    patches=st.lists(st.sampled_from(PATCHES)),
 )
 def test_over_any_stack_each_chain_ends_in_the_value_and_the_chains_give_the_spec_back(
     image: list[tuple[str, ...]], site: list[tuple[str, ...]], flags: list[tuple[str, ...]], note: str,
-    mounts: list[str], own: list[str],
+    mounts: list[str], own: list[str], patches: list[str],
 ) -> None:  # fmt: skip
     class Images:
         @hookimpl
@@ -134,6 +137,7 @@ def test_over_any_stack_each_chain_ends_in_the_value_and_the_chains_give_the_spe
     request = RunRequest(
         "c" * 64, "scratch", ("sh",), runtime="fake", env=tuple(map("=".join, flags)), annotations={"note": note},
         mounts=tuple(Mount(path, "tmpfs", "own") for path in own), workdir="/w" if note else "",
+        patches=tuple(map(parse_patch, patches)),
     )  # fmt: skip
     hooks = hooks_with(images=Images(), site=Site(tuple(map("=".join, site)), "site", tuple(mounts)))
     explanation = explain(request, hooks)
@@ -145,11 +149,13 @@ def test_over_any_stack_each_chain_ends_in_the_value_and_the_chains_give_the_spe
         assert not chain[0].old
         assert chain[-1].new == value_at(explanation.spec, pointer)
         assert all(later.old == earlier.new for earlier, later in itertools.pairwise(chain))
-    last = dict(each for each in (*image, *site) if len(each) == 2) | dict(each for each in flags if len(each) == 2)
+    for number, entry in enumerate(explanation.spec["process"]["env"]):
+        assert (explanation.chain(f"/process/env/{number}")[-1].author.tier == "patch") is (entry == "P=1")
+    last = {"P": "1"} | dict(each for each in (*image, *site, *flags) if len(each) == 2)
     for number, entry in enumerate(explanation.spec["process"]["env"]):
         name, _, value = entry.partition("=")
         assert value == last[name]
-        tiers = {"image": "default", "site": "plugin", "site2": "plugin", "flag": "flag"}
+        tiers = {"image": "default", "site": "plugin", "site2": "plugin", "flag": "flag", "1": "patch"}
         assert explanation.chain(f"/process/env/{number}")[-1].author.tier == tiers[value]
 
 

@@ -53,7 +53,7 @@ def as_text(explanation: Explanation, pointer: str = "") -> Iterator[str]:
         for change in chain:
             author = change.author
             said = ", ".join(dict.fromkeys(origin.words for origin in change.origins))
-            who = author.plugin if author.tier in ("plugin", "hook") else author.plugin.partition(" ")[2]
+            who = author.plugin if author.tier == "plugin" else author.plugin.partition(" ")[2]
             words = [author.tier, who, author.option, f"({author.where})" if author.where else ""]
             yield _cut(f"  {' '.join(filter(None, words))}{f'  <- {said}' if said else ''}", width, dim, normal)
             yield _cut(f"      {_difference(change)}", 0 if pointer else width)

@@ -73,6 +73,9 @@ RUN = (
     Option("health-start-interval", "value", "How long between checks while it starts (default 5s).", "", "DURATION"),
     Option("health-start-period", "value", "How long failures do not count (default 0s).", metavar="DURATION"),
     Option("health-timeout", "value", "How long a check may take (default 30s).", metavar="DURATION"),
+    Option(
+        "hook", "list", "Let the hookimpls of a Python file, or one of them, act on this run.", "", "FILE.py[:HOOK]"
+    ),
     Option("hostname", "value", "The container's host name (default: its id).", "h", "NAME"),
     Option("id", "value", "The container's id (default: generated).", metavar="ID"),
     Option("init", "flag", "Run an init that passes on signals and reaps processes."),
@@ -93,6 +96,9 @@ RUN = (
     Option("oom-kill-disable", "flag", "Do not kill the container when memory runs out (cgroup v1)."),
     Option("oom-score-adj", "value", "How readily the kernel kills the process, -1000 to 1000.", metavar="NUMBER"),
     Option("opt", "list", "Set an option of the runtime (prun plugins lists them).", metavar="KEY=VALUE"),
+    Option(
+        "patch", "list", "Change the finished spec: one field, or by a JSON (merge) patch.", "", "POINTER=VALUE|FILE"
+    ),
     Option("pid", "value", "The PID namespace: private (default), host, container:ID.", metavar="MODE"),
     Option("pidfile", "value", "Write the pid of the container's process to a file.", metavar="FILE"),
     Option("pids-limit", "value", "How many processes there may be; -1 for any number.", metavar="NUMBER"),

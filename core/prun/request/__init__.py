@@ -40,6 +40,7 @@ TOPICS = {
         *("health_cmd", "health_interval", "health_on_failure", "health_retries", "health_start_interval"),
         *("health_start_period", "health_timeout", "no_healthcheck"),
     ),
+    "altering": ("hook", "patch"),
     "supervision": ("detach", "log_driver", "log_opt", "restart", "stop_timeout"),
 }
 OPTIONS = frozenset(name for names in TOPICS.values() for name in names)

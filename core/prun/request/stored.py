@@ -13,7 +13,7 @@ from prun.types import Mount, Origin, Platform, RunRequest
 _NOT_STORED = frozenset(
     (
         *("capture", "view_only", "stdin", "preserve_fds", "cid_file", "exit_command", "monitored"),
-        *("again", "digest", "progress"),
+        *("again", "digest", "loosens", "progress"),
     )
 )
 
@@ -64,11 +64,12 @@ def _value(value: Any) -> Any:
 
 
 def _class(name: str) -> Any:
+    from prun.request.altering import Patch
     from prun.request.files import SecretRequest
     from prun.request.health import HealthRequest
     from prun.request.mounts import MountRequest
     from prun.request.resources import Resources
     from prun.request.supervision import LogRequest
 
-    ours = (HealthRequest, LogRequest, Mount, MountRequest, Origin, Platform, Resources, SecretRequest)
+    ours = (HealthRequest, LogRequest, Mount, MountRequest, Origin, Patch, Platform, Resources, SecretRequest)
     return {each.__name__: each for each in ours}[name]
