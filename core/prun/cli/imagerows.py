@@ -135,14 +135,15 @@ def _opened(store: Store, row: ImageRow) -> Listed:
     from prun.engines.embedded.images import describe
     from prun.image.manifest import blobs
 
+    size_bytes = 0
     try:
-        sizes = {blob["digest"]: blob["size"] for blob in blobs(store.content, row.target)}
+        size_bytes = sum({blob["digest"]: blob["size"] for blob in blobs(store.content, row.target)}.values())
         found = describe(store, row)
-    except PrunError:  # a damaged image is listed all the same, to be removed
-        return Listed(row, 0, row.created_at, {})
+    except PrunError:  # what is damaged, to be removed, and what is no image
+        return Listed(row, size_bytes, row.created_at, {})
     created_at = found.created_at
     labels = found.config["config"].get("Labels", {})
-    return Listed(row, sum(sizes.values()), row.created_at if created_at is None else created_at, labels)
+    return Listed(row, size_bytes, row.created_at if created_at is None else created_at, labels)
 
 
 def _keys(store: Store) -> dict[str, Key[Listed]]:

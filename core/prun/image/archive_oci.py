@@ -12,7 +12,7 @@ from prun.errors import DataLoss, InvalidArgument, NotFound
 from prun.image.digest import digest_of, matches
 from prun.image.fields import as_string, load_object
 from prun.image.ingest import NAME_ANNOTATION
-from prun.image.manifest import MAX_DOCUMENT_BYTES, blobs, is_image, parse_index, resolve
+from prun.image.manifest import MAX_DOCUMENT_BYTES, NotAnImage, blobs, is_offered, parse_index, resolve
 from prun.image.media_type import LAYERS, OCI_INDEX
 from prun.image.platform import host_platform
 from prun.image.reference import is_tag, parse_reference
@@ -81,10 +81,10 @@ def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], De
 
 
 def _layers(content: _LayoutContent, target: Descriptor) -> tuple[Layer, ...]:
-    """Return the layers of the image for this machine; none where it is one for other machines."""
+    """Return the layers of the image for this machine; none where it is one for other machines, or no image."""
     try:
         return resolve(content, target, host_platform(), target["digest"]).layers
-    except NotFound:
+    except (NotFound, NotAnImage):
         return ()
 
 
@@ -116,7 +116,7 @@ def _check_blob(files: Files, descriptor: Descriptor) -> None:
 
 def _entries(files: Files) -> list[_Entry]:
     index = parse_index(files.read(_INDEX_FILE, MAX_DOCUMENT_BYTES))
-    entries = [_entry(target) for target in index["manifests"] if is_image(target)]
+    entries = [_entry(target) for target in index["manifests"]]
     if not entries:
         raise NotFound(f"{files.label} holds no image")
     return entries
@@ -156,7 +156,8 @@ def _tagged(files: Files, entries: list[_Entry], tag: str) -> list[_Entry]:
 def _all(entries: list[_Entry], content: _LayoutContent) -> list[_Entry]:
     """Return all images; those of one target together, and those for several platforms without a name as one."""
     nameless = [entry.target for entry in entries if not entry.called]
-    if len(nameless) > 1 and all("platform" in target for target in nameless):
+    images = [target for target in nameless if is_offered(target)]
+    if len(images) > 1 and all("platform" in target for target in images):
         # crane and Bazel write a multi-platform image so: index.json itself is the image's index.
         document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": nameless}
         data = json.dumps(document, separators=(",", ":")).encode()

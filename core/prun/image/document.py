@@ -32,6 +32,8 @@ class Manifest(TypedDict, total=False):
 
     schemaVersion: int
     mediaType: str
+    artifactType: str
+    subject: Descriptor
     config: Descriptor
     layers: list[Descriptor]
     annotations: dict[str, str]

@@ -12,10 +12,10 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from prun.errors import DataLoss, NotFound, ResourceExhausted, Unavailable
+from prun.errors import DataLoss, NotFound, Unavailable
 from prun.image.digest import digest_of, new_hasher, parse_digest
 from prun.image.media_type import OCI_INDEX
-from prun.image.storage import locked, make_directory, scratch_directory, storage_errors, sync_directory
+from prun.image.storage import check_room, locked, make_directory, scratch_directory, storage_errors, sync_directory
 from prun.image.sync import BackgroundSync
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class Ingest:
             ResourceExhausted: the disk has less room than that.
         """
         with storage_errors(self.store.path):
-            self._check_room(expected.get("size", 0))
+            size = expected.get("size", 0)
+            check_room(self.store.path, size, f"a blob of {size} bytes")
             path = f"{self._directory}/{next(self._numbers)}"
             descriptor = _create(path)
         return Writer(self, descriptor, path, expected)
@@ -150,14 +151,6 @@ class Ingest:
     def cancel(self) -> None:
         """Make every write from now on fail, in whichever thread: the ingest is given up."""
         self.cancelled = True
-
-    def _check_room(self, size: int) -> None:
-        disk = os.statvfs(self._directory)
-        if size > disk.f_bavail * disk.f_frsize:
-            raise ResourceExhausted(
-                f"a blob of {size} bytes does not fit into the content store {self.store.path!r}",
-                hint=f"its file system has room for {disk.f_bavail * disk.f_frsize} bytes",
-            )
 
     def _place(self, name: str, data: bytes, *, replace: bool = False) -> None:
         target = f"{self.store.path}/{name}"

@@ -3,6 +3,9 @@
 A document is refused unless it is exactly what its descriptor says.  One that could be read as a manifest or as an
 index, by the same digest, is nobody's friend (CVE-2021-41190).
 
+What is no image (a signature, an attestation, a chart) is kept, copied and checked like one, whatever its media types
+are; only what would run it, or unpack it, refuses it.  What a manifest has for its ``subject`` is no part of it.
+
 Spec: https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md and image-index.md
 """
 
@@ -28,6 +31,10 @@ MAX_MANIFESTS = 1000
 MAX_LAYERS = 500
 MAX_DEPTH = 2
 MAX_INDEXES = 100
+
+
+class NotAnImage(InvalidArgument):
+    """A manifest is sound, and what it describes cannot be run."""
 
 
 class Content(Protocol):
@@ -80,21 +87,34 @@ def parse_index(data: bytes, media_type: str = "") -> Index:
 
 
 def parse_manifest(data: bytes, media_type: str) -> Manifest:
-    """Return the manifest that a descriptor of ``media_type`` leads to.
+    """Return the manifest that a descriptor of ``media_type`` leads to: of an image, or of anything else.
 
     Raises:
-        InvalidArgument: it is no image's manifest, or could be taken for something else.
+        InvalidArgument: it is no manifest, or could be taken for something else.
     """
     manifest = _document(data, "image manifest", media_type, ("manifests", "fsLayers"))
-    config = parse_descriptor(manifest.get("config"), "image manifest's config")
-    if config["mediaType"] not in CONFIGS:
-        raise InvalidArgument(f"unknown image config media type {config['mediaType'][:200]!r}")
+    parse_descriptor(manifest.get("config"), "image manifest's config")
     layers = as_list(manifest.get("layers"), "image manifest's layers", MAX_LAYERS)
     manifest["layers"] = [parse_descriptor(value, "layer of the image manifest") for value in layers]
+    if "subject" in manifest:
+        parse_descriptor(manifest["subject"], "image manifest's subject")
+    as_string(manifest.get("artifactType", ""), "image manifest's artifactType")
+    return cast("Manifest", manifest)
+
+
+def not_an_image(manifest: Manifest) -> str:
+    """Return why what a manifest describes is no image that could be run, empty where it is one."""
+    if (media_type := manifest["config"]["mediaType"]) not in CONFIGS:
+        return f"unknown image config media type {media_type[:200]!r}"
     for layer in manifest["layers"]:
         if layer["mediaType"] not in LAYERS:
-            raise InvalidArgument(f"unknown layer media type {layer['mediaType'][:200]!r}")
-    return cast("Manifest", manifest)
+            return f"unknown layer media type {layer['mediaType'][:200]!r}"
+    return ""
+
+
+def is_image(content: Content, descriptor: Descriptor) -> bool:
+    """Tell whether a manifest, which ``content`` has, is that of an image."""
+    return not not_an_image(parse_manifest(read_document(content, descriptor), descriptor["mediaType"]))
 
 
 def _document(data: bytes, what: str, media_type: str, foreign: tuple[str, ...]) -> dict[str, Any]:
@@ -142,8 +162,11 @@ def descriptor_of(content: Content, digest: str) -> Descriptor:
     return {"mediaType": stated, "digest": digest, "size": len(data)}
 
 
-def is_image(descriptor: Descriptor) -> bool:
-    """Tell whether an entry of an index is an image or an index: not an attestation, a signature or the like."""
+def is_offered(descriptor: Descriptor) -> bool:
+    """Tell whether an entry of an index is, as far as it says, an image or an index of images.
+
+    An attestation, a signature and the like are not.
+    """
     platform = descriptor.get("platform", {})
     return (
         descriptor["mediaType"] in MANIFESTS | INDEXES
@@ -155,17 +178,20 @@ def is_image(descriptor: Descriptor) -> bool:
 
 
 class Found(NamedTuple):
-    """A manifest below some target; ``indexes`` are those that lead to it, the outermost first."""
+    """What is below some target; ``indexes`` are those that lead to it, the outermost first.
+
+    ``offered``: every index on the way takes it for that of an image.
+    """
 
     descriptor: Descriptor
     indexes: tuple[Descriptor, ...]
+    offered: bool = True
 
 
-def manifests(content: Content, target: Descriptor) -> Iterator[Found]:
-    """Yield the manifests that ``target`` leads to, in order: itself, or those of an index and of indexes in it.
+def members(content: Content, target: Descriptor) -> Iterator[Found]:
+    """Yield all documents that ``target`` leads to, in order, an index after its entries: ``target`` is the last.
 
-    Entries that are no images are left out.  Those that ``content`` does not have are yielded all the same, as the
-    platforms of an index that were not kept; an index that is not there has none.
+    Entries that ``content`` does not have are yielded all the same, as the platforms of an index that were not kept.
 
     Raises:
         InvalidArgument: ``target`` is neither manifest nor index; an index is not valid.
@@ -175,27 +201,41 @@ def manifests(content: Content, target: Descriptor) -> Iterator[Found]:
         raise InvalidArgument(
             f"media type {target['mediaType'][:200]!r} of {target['digest']} is neither an image manifest nor an index"
         )
-    for number, found in enumerate(_manifests(content, target, (), set())):
-        if number >= MAX_MANIFESTS:
+    count = 0
+    for found in _members(content, Found(target, ()), set()):
+        count += found.descriptor["mediaType"] not in INDEXES
+        if count > MAX_MANIFESTS:
             raise ResourceExhausted(f"image {target['digest']} has more than {MAX_MANIFESTS} manifests")
         yield found
 
 
-def _manifests(content: Content, target: Descriptor, above: tuple[Descriptor, ...], seen: set[str]) -> Iterator[Found]:
-    if target["mediaType"] in MANIFESTS:
-        yield Found(target, above)
-        return
-    if target["digest"] in seen or (above and not content.has(target["digest"])):
-        return
-    seen.add(target["digest"])
-    if len(above) >= MAX_DEPTH or len(seen) > MAX_INDEXES:
+def manifests(content: Content, target: Descriptor) -> Iterator[Found]:
+    """Yield the manifests of images that ``target`` leads to; raises as ``members`` does.
+
+    Whether they are what indexes take them for is known when they are opened.
+    """
+    return (found for found in members(content, target) if found.offered and found.descriptor["mediaType"] in MANIFESTS)
+
+
+def _members(content: Content, found: Found, seen: set[str]) -> Iterator[Found]:
+    target, above, offered = found
+    if target["mediaType"] in INDEXES:
+        if target["digest"] in seen:
+            return
+        seen.add(target["digest"])
+        if not above or content.has(target["digest"]):
+            _check_nesting(target, len(above), len(seen))
+            for entry in parse_index(read_document(content, target), target["mediaType"])["manifests"]:
+                yield from _members(content, Found(entry, (*above, target), offered and is_offered(entry)), seen)
+    yield found
+
+
+def _check_nesting(index: Descriptor, depth: int, count: int) -> None:
+    if depth >= MAX_DEPTH or count > MAX_INDEXES:
         raise ResourceExhausted(
-            f"index {target['digest']} is one too many",
+            f"index {index['digest']} is one too many",
             hint=f"indexes may nest {MAX_DEPTH} deep, and an image may have {MAX_INDEXES} of them",
         )
-    index = parse_index(read_document(content, target), target["mediaType"])
-    for entry in filter(is_image, index["manifests"]):
-        yield from _manifests(content, entry, (*above, target), seen)
 
 
 class Opened(NamedTuple):
@@ -211,35 +251,58 @@ class Opened(NamedTuple):
 
 
 def open_manifest(content: Content, descriptor: Descriptor) -> Opened:
-    """Read a manifest and its config, both verified and checked against each other."""
+    """Read an image's manifest and its config, both verified and checked against each other.
+
+    Raises:
+        NotAnImage: it is the manifest of something else.
+    """
     manifest = parse_manifest(read_document(content, descriptor), descriptor["mediaType"])
+    if reason := not_an_image(manifest):
+        raise NotAnImage(
+            f"{reason}: that is no image",
+            hint="a signature, an attestation and the like can be inspected, saved and pushed, and not run",
+        )
     config = parse_config(read_document(content, manifest["config"]), len(manifest["layers"]))
     return Opened(manifest, config)
 
 
+class Needed(NamedTuple):
+    """A blob that some target needs; ``is_document``: it is the target, or an entry of an index."""
+
+    descriptor: Descriptor
+    is_document: bool
+
+
 def blobs(content: Content, target: Descriptor) -> Iterator[Descriptor]:
+    """Yield every blob that ``target`` needs, as ``needed`` does."""
+    return (each.descriptor for each in needed(content, target))
+
+
+def needed(content: Content, target: Descriptor) -> Iterator[Needed]:
     """Yield every blob that ``target`` needs, what is needed before what needs it; some more than once.
 
-    Manifests of an index that ``content`` does not have are left out: platforms that were not kept.
+    Entries of an index that ``content`` does not have are left out: platforms that were not kept.  An entry of another
+    media type than those of manifests and indexes leads to nothing that would be known here.
 
     Raises:
-        NotFound: an index has no image at all in ``content``.
+        NotFound: an index has entries, and ``content`` none of them.
         InvalidArgument, DataLoss, ResourceExhausted: a document is not what it should be.
     """
-    indexes: dict[str, Descriptor] = {}
-    empty = True
-    for descriptor, above in manifests(content, target):
+    absent = present = False
+    for descriptor, above, offered in members(content, target):
         if above and not content.has(descriptor["digest"]):
+            absent = True
             continue
-        empty = False
-        indexes.update((index["digest"], index) for index in above)
-        manifest = open_manifest(content, descriptor).manifest
-        yield from manifest["layers"]
-        yield manifest["config"]
-        yield descriptor
-    if empty:
-        raise NotFound(f"index {target['digest']} has no image whose content is here")
-    yield from reversed(indexes.values())
+        present = present or descriptor["mediaType"] not in INDEXES
+        if descriptor is target and absent and not present:
+            raise NotFound(f"index {target['digest']} has no image whose content is here")
+        data = read_document(content, descriptor)
+        if descriptor["mediaType"] in MANIFESTS:
+            manifest = parse_manifest(data, descriptor["mediaType"])
+            if offered and not not_an_image(manifest):
+                parse_config(read_document(content, manifest["config"]), len(manifest["layers"]))
+            yield from (Needed(layer, False) for layer in (*manifest["layers"], manifest["config"]))
+        yield Needed(descriptor, True)
 
 
 class _Candidate(NamedTuple):
@@ -257,15 +320,16 @@ def resolve(content: Content, target: Descriptor, platform: Platform, name: str)
 
     Raises:
         NotFound: there is none for the platform, or it is not in ``content``; the hint says what there is.
+        NotAnImage: it is something else.
         InvalidArgument, DataLoss, ResourceExhausted: a document is not what it should be.
     """
     opened: dict[str, Opened] = {}
     candidates: list[_Candidate] = []
     offers: list[Platform] = []
-    for order, (descriptor, _) in enumerate(manifests(content, target)):
+    for order, (descriptor, *_) in enumerate(manifests(content, target)):
         offered = _platform_of(descriptor)
         if offered is None:
-            if descriptor is not target and not content.has(descriptor["digest"]):
+            if descriptor is not target and not (content.has(descriptor["digest"]) and is_image(content, descriptor)):
                 continue
             opened[descriptor["digest"]] = open_manifest(content, descriptor)
             offered = _or_else(opened[descriptor["digest"]].platform, platform)

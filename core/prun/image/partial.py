@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from prun.errors import DataLoss, NotFound, ResourceExhausted
 from prun.image.digest import new_hasher
-from prun.image.storage import is_at, make_directory, storage_errors, sync_directory
+from prun.image.storage import check_room, is_at, is_locked, make_directory, storage_errors, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +129,8 @@ def partial(store: ContentStore, expected: Descriptor, waits: Callable[[], None]
             if not is_at(descriptor, path) or is_stored(store, expected):
                 continue  # whoever held it has finished, or given up
             found = Partial(store, expected, descriptor, path)
-            _check_room(store, expected, found.size)
+            what = f"blob {expected['digest']} of {expected['size']} bytes"
+            check_room(store.path, expected["size"] - found.size, what)
             try:
                 yield found
             except BaseException as error:
@@ -168,20 +169,6 @@ def forget_partials(store: ContentStore, *, older_than_s: float = 0) -> list[str
     return removed
 
 
-def is_locked(path: str) -> bool:
-    """Tell whether somebody is at work on a file."""
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def _lock(descriptor: int, waits: Callable[[], None]) -> None:
     import fcntl
 
@@ -190,13 +177,3 @@ def _lock(descriptor: int, waits: Callable[[], None]) -> None:
     except BlockingIOError:
         waits()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _check_room(store: ContentStore, expected: Descriptor, here: int) -> None:
-    disk = os.statvfs(store.path)
-    free, wanted = disk.f_bavail * disk.f_frsize, expected["size"] - here
-    if wanted > free:
-        raise ResourceExhausted(
-            f"blob {expected['digest']} of {expected['size']} bytes does not fit into the content store {store.path!r}",
-            hint=f"its file system has room for {free} bytes",
-        )

@@ -123,22 +123,33 @@ def files_of_the_living(parent: str) -> set[str]:
     for name in os.listdir(parent):
         with suppress(FileNotFoundError, NotADirectoryError):
             names = os.listdir(f"{parent}/{name}")
-            if names and not _is_abandoned(f"{parent}/{name}"):
+            if names and is_locked(f"{parent}/{name}"):
                 found.update(names)
     return found
 
 
-def _is_abandoned(path: str) -> bool:
+def is_locked(path: str) -> bool:
+    """Tell whether somebody is at work on a file or a directory."""
     import fcntl
 
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who else asks is nobody at work
     except BlockingIOError:
-        return False
+        return True
     finally:
         os.close(descriptor)
-    return True
+    return False
+
+
+def check_room(path: str, size: int, what: str) -> None:
+    """Raise ResourceExhausted where the content store at ``path`` has no room for ``size`` more bytes."""
+    disk = os.statvfs(path)
+    free = disk.f_bavail * disk.f_frsize
+    if size > free:
+        raise ResourceExhausted(
+            f"{what} does not fit into the content store {path!r}", hint=f"its file system has room for {free} bytes"
+        )
 
 
 def is_at(descriptor: int, path: str) -> bool:

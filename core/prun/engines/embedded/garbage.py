@@ -156,7 +156,7 @@ def _needed(store: Store) -> _Needed:
         PrunError: a document cannot be read.
     """
     from prun.image.identity import chain_ids
-    from prun.image.manifest import blobs, descriptor_of, manifests, open_manifest
+    from prun.image.manifest import blobs, descriptor_of, is_image, manifests, open_manifest
 
     content = store.content
     targets = {row.digest: row.target for row in store.metadata.images()}
@@ -168,7 +168,7 @@ def _needed(store: Store) -> _Needed:
     for target in targets.values():
         needed.blobs.update(blob["digest"] for blob in blobs(content, target))
         for found in manifests(content, target):
-            if content.has(found.descriptor["digest"]):
+            if content.has(found.descriptor["digest"]) and is_image(content, found.descriptor):
                 diff_ids = open_manifest(content, found.descriptor).config["rootfs"]["diff_ids"]
                 needed.chains.update(chain_ids(diff_ids))
     return needed

@@ -78,7 +78,7 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
 
     settings, unpack = read_settings(request.config), not request.view_only
     with request.progress() if request.progress else nullcontext() as listener:
-        return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack)
+        return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack, to_run=True)
 
 
 def image_of(store: Store, row: ImageRow) -> Image:
@@ -197,12 +197,16 @@ def describe(store: Store, row: ImageRow, platform: Platform | None = None) -> D
 
     Raises:
         NotFound: there is no such platform.
+        NotAnImage: it is something else.
         DataLoss: a document is damaged.
     """
-    from prun.image.manifest import manifests, open_manifest, resolve
+    from prun.image.manifest import NotAnImage, manifests, open_manifest, resolve
     from prun.image.platform import host_platform, normalize
 
-    here = [each for each, _ in manifests(store.content, row.target) if store.content.has(each["digest"])]
+    offered = [each.descriptor for each in manifests(store.content, row.target)]
+    if not offered:
+        raise NotAnImage(f"index {row.digest} names no image")
+    here = [each for each in offered if store.content.has(each["digest"])]
     chosen = here[:1]
     if platform or len(here) != 1:
         try:
@@ -283,12 +287,16 @@ def write_index(store: Store) -> None:
 def _loaded(store: Store, words: str, *, unpack: bool) -> ImageRow:
     import sys
 
+    from prun.image.manifest import is_image
+    from prun.image.media_type import INDEXES
+
     rows = _load(store, words, tag="", unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
-    if len({row.digest for row in rows}) != 1:
+    images = [row for row in rows if row.media_type in INDEXES or is_image(store.content, row.target)] or rows
+    if len({row.digest for row in images}) != 1:
         raise InvalidArgument(
-            f"{words!r} holds {len(rows)} images", hint="name one: " + ", ".join(f"{row.name}" for row in rows)
+            f"{words!r} holds {len(images)} images", hint="name one: " + ", ".join(f"{row.name}" for row in images)
         )
-    return rows[0]
+    return images[0]
 
 
 def _by_digest(store: Store, words: str) -> ImageRow | None:

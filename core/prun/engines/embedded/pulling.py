@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prun.engines.embedded.images import put, repository_of, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, PrunError, Unavailable
-from prun.image.manifest import manifests
+from prun.image.manifest import members
 from prun.image.media_type import INDEXES
 from prun.image.partial import KEPT_S, forget_partials
 from prun.image.platform import host_platform
@@ -18,10 +18,9 @@ from prun.image.registry.progress import Reporter
 from prun.image.registry.pull import pull
 from prun.image.registry.transport import Patience, Transport
 from prun.state import may_mount
-from prun.types import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from typing import BinaryIO
 
     from prun.config import Settings
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from prun.image.registry.pull import Unpack
     from prun.metadata import ImageRow
     from prun.state import Store
-    from prun.types import Image
+    from prun.types import Image, Platform
 
 
 class Access(NamedTuple):
@@ -63,9 +62,13 @@ def pull_image(
     access: Access = ACCESS,
     listener: Listener | None = None,
     unpack: bool = True,
+    to_run: bool = False,
+    only: Collection[str] = (),
 ) -> ImageRow:
     """Fetch an image for ``platform``, this machine's by default, or for all of them; name it, and return its row.
 
+    What is no image is fetched as a whole, or refused where it is wanted ``to_run``.  ``only``, if any, are the digests
+    of the entries of an index that are wanted.
     With ``unpack`` the layers for this machine are unpacked as they come; only root can.
 
     Raises:
@@ -77,14 +80,16 @@ def pull_image(
     name = stored_name(reference)
     report("resolved", detail=name)
     forget_partials(store.content, older_than_s=KEPT_S)
-    wanted = None if everything else platform or host_platform()
+    wanted = None if everything or only else platform or host_platform()
     unpacking = _unpacker(store) if unpack and may_mount() else None
     with store.content.ingesting() as ingest:
         before = store.metadata.image(name)
         found = endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify)
         target = _from_first(
             found,
-            lambda registry: pull(registry, reference.digest or reference.tag, ingest, wanted, unpacking),
+            lambda registry: pull(
+                registry, reference.digest or reference.tag, ingest, wanted, unpacking, to_run=to_run, only=only
+            ),
             access,
             report,
         )
@@ -99,7 +104,9 @@ def pull_image(
 
 
 def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:
-    """Fetch what is missing of an image, for the platforms that are here, from where its name points; return that.
+    """Fetch what is missing of an image, of an index only of the entries that are here, from where its name points.
+
+    Returns the name that it was fetched by.
 
     Raises:
         NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: it does not come; the image is as before.
@@ -109,28 +116,23 @@ def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:
     words = f"{repository_of(row.name)}@{row.digest}"
     access, was_named_so = Access(patience=Patience(attempts=1)), store.metadata.image(words)
     try:
-        for platform in _kept_platforms(store, row):
-            pull_image(store, words, settings, platform=platform, everything=platform is None, access=access)
+        is_index = row.media_type in INDEXES
+        only = _kept(store, row) if is_index else ()
+        pull_image(store, words, settings, everything=not is_index, only=only, access=access)
     finally:
         if not was_named_so:
             store.metadata.drop_image(words)
     return words
 
 
-def _kept_platforms(store: Store, row: ImageRow) -> list[Platform | None]:
-    """Return which of an index's platforms are in the store, this machine's where it cannot be read; None for all."""
-    if row.target["mediaType"] not in INDEXES:
-        return [None]
+def _kept(store: Store, row: ImageRow) -> set[str]:
+    """Return which of an index's entries are in the store; none where it cannot be read."""
     try:
-        found = [each.descriptor for each in manifests(store.content, row.target)]
+        found = [each.descriptor for each in members(store.content, row.target)]
     except PrunError:
-        return [host_platform()]
-    kept = [each.get("platform", {}) for each in found if store.content.has(each["digest"])]
-    return [
-        Platform(each["os"], each["architecture"], each.get("variant", ""))
-        for each in kept
-        if each.get("os") and each.get("architecture")
-    ] or [host_platform()]
+        return set()
+    kept = [each for each in found if store.content.has(each["digest"])]
+    return {each["digest"] for each in kept} if any(each["mediaType"] not in INDEXES for each in kept) else set()
 
 
 def stored_name(reference: Reference) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.engines.embedded.images import find, tell
 from prun.engines.embedded.pulling import ACCESS, Access, open_registry
 from prun.errors import FailedPrecondition, InvalidArgument, PrunError
-from prun.image.manifest import blobs, manifests, parse_index, read_document, resolve
+from prun.image.manifest import blobs, manifests, members, resolve
 from prun.image.media_type import INDEXES
 from prun.image.reference import parse_reference
 from prun.image.registry.endpoint import endpoints
@@ -92,14 +92,14 @@ def _target(store: Store, row: ImageRow, platform: Platform | None, report: Repo
         if platform is not None:
             resolve(content, target, platform, row.name)  # says so if it is for another one
         return target
+    everything = [each.descriptor for each in members(content, target)]
     found = [each.descriptor for each in manifests(content, target)]
     if platform is not None:
         digest = resolve(content, target, platform, row.name).digest
         return _plain(next(each for each in found if each["digest"] == digest))
-    here = {each["digest"]: each for each in found if content.has(each["digest"])}
-    entries = parse_index(read_document(content, target), target["mediaType"])["manifests"]
-    if all(content.has(entry["digest"]) for entry in (*entries, *found)):
+    if all(content.has(each["digest"]) for each in everything):
         return target
+    here = {each["digest"]: each for each in found if content.has(each["digest"])}
     if len(here) == 1:
         report(
             "warning",

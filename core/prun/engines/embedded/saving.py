@@ -14,10 +14,10 @@ import io
 import json
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from prun.errors import DataLoss, InvalidArgument
+from prun.errors import DataLoss, NotFound
 from prun.image.digest import new_hasher
 from prun.image.ingest import NAME_ANNOTATION
-from prun.image.manifest import blobs, manifests, open_manifest, resolve
+from prun.image.manifest import NotAnImage, blobs, manifests, open_manifest, resolve
 from prun.image.media_type import OCI_INDEX
 from prun.image.platform import host_platform
 from prun.image.reference import parse_reference
@@ -141,7 +141,8 @@ def _write_oci(archive: _Archive, images: Sequence[Saved]) -> None:
     archive.add_document("oci-layout", {"imageLayoutVersion": "1.0.0"})
     entries = list(_entries(images))
     archive.add_document("index.json", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-    archive.add_document("manifest.json", [entry for saved in images for entry in _docker_entries(archive, saved)])
+    if known := [entry for saved in images for entry in _docker_entries(archive, saved)]:
+        archive.add_document("manifest.json", known)
     archive.add_directory("blobs")
     archive.add_directory("blobs/sha256")
     for saved in images:
@@ -162,8 +163,11 @@ def _entries(images: Sequence[Saved]) -> Iterator[dict[str, object]]:
 
 
 def _docker_entries(archive: _Archive, saved: Saved) -> Iterator[dict[str, object]]:
-    """Yield what a docker of before version 25 reads: the image for this machine, or the first there is."""
-    manifest = open_manifest(archive.content, _one_manifest(archive.content, saved)).manifest
+    """Yield what a docker of before version 25 reads: the image for this machine, or the only one that is here."""
+    try:
+        manifest = open_manifest(archive.content, _one_manifest(archive.content, saved)).manifest
+    except (NotAnImage, NotFound):
+        return
     yield {
         "Config": _path(manifest["config"]),
         "RepoTags": _tags(saved.names),
@@ -206,17 +210,17 @@ def _manifest_for(content: ContentStore, saved: Saved, platform: Platform) -> De
     """Return the manifest of a platform; raises NotFound where the image has none."""
     name = saved.names[0] if saved.names else saved.target["digest"]
     digest = resolve(content, saved.target, platform, name).digest
-    found = next(each for each, _ in manifests(content, saved.target) if each["digest"] == digest)
+    found = next(each for each, *_ in manifests(content, saved.target) if each["digest"] == digest)
     return {"mediaType": found["mediaType"], "digest": digest, "size": found["size"]}
 
 
 def _one_manifest(content: ContentStore, saved: Saved) -> Descriptor:
     """Return the manifest for this machine, or the first that is here."""
-    here = [each for each, _ in manifests(content, saved.target) if content.has(each["digest"])]
+    here = [each for each, *_ in manifests(content, saved.target) if content.has(each["digest"])]
     if len(here) > 1:
         return _manifest_for(content, saved, host_platform())
     if not here:
-        raise InvalidArgument(f"image {saved.target['digest']} has no manifest here")
+        raise NotAnImage(f"image {saved.target['digest']} has no manifest of an image here")
     return here[0]
 
 

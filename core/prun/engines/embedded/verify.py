@@ -138,11 +138,11 @@ def _mended(store: Store, row: ImageRow, refetch: Callable[[ImageRow], str] | No
 
 def _images(store: Store, row: ImageRow) -> Iterator[tuple[Layer, ...]]:
     """Yield the layers of each image that a name leads to and that is here."""
-    from prun.image.manifest import manifests, open_manifest
+    from prun.image.manifest import is_image, manifests, open_manifest
     from prun.types import Layer
 
-    for found, _ in manifests(store.content, row.target):
-        if store.content.has(found["digest"]):
+    for found, *_ in manifests(store.content, row.target):
+        if store.content.has(found["digest"]) and is_image(store.content, found):
             image = open_manifest(store.content, found)
             layers = zip(image.manifest["layers"], image.config["rootfs"]["diff_ids"], strict=True)
             yield tuple(Layer(each["digest"], diff, each["mediaType"], each["size"]) for each, diff in layers)

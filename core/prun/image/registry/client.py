@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     Actions = Literal["pull", "pull,push", ""]
 
-_ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
+# RFC 6838: what an index may call an entry of it, and may be put into a header.
+_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
 MAX_TAGS = 100_000
 PAGE = 1000
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
@@ -209,14 +210,16 @@ class Registry:
 
     def _manifest(self, reference: str, expected: Descriptor | None) -> Document:
         what = f"manifest {reference} of {self.endpoint.name}"
-        answer = self._repository("GET", f"/manifests/{reference}", headers=_ACCEPT)
+        stated_type = expected["mediaType"] if expected else ""
+        accepted = sorted({*INDEXES, *MANIFESTS, *([stated_type] if _TYPE.fullmatch(stated_type) else ())})
+        answer = self._repository("GET", f"/manifests/{reference}", headers={"Accept": ", ".join(accepted)})
         data = _checked(answer, what).read(MAX_DOCUMENT_BYTES, what)
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = reference if _is_digest(reference) else digest_of(data)
         stated = answer.headers.get("Docker-Content-Digest") or digest
         if not matches(data, digest) or not _is_digest(stated) or not matches(data, stated):
             raise DataLoss(f"{what} has the digest {digest_of(data)}, and not that by which it was announced")
-        if media_type not in INDEXES | MANIFESTS:
+        if media_type not in {*INDEXES, *MANIFESTS, stated_type}:
             raise InvalidArgument(
                 f"{what} has the media type {media_type[:200]!r}, which is neither an image manifest nor an index",
                 hint="docker schema 1 images have to be converted, with skopeo copy for example"

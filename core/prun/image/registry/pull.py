@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from prun.image.fields import load_object
 from prun.image.identity import chain_ids
-from prun.image.manifest import blobs, manifests, open_manifest, resolve
+from prun.image.manifest import NotAnImage, blobs, is_image, manifests, open_manifest, resolve
+from prun.image.media_type import INDEXES, MANIFESTS
 from prun.image.partial import is_stored, partial
 from prun.image.platform import host_platform
 from prun.image.registry.arrival import Arrival
@@ -22,7 +23,7 @@ from prun.image.registry.transport import check_length
 from prun.image.registry.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import BinaryIO
 
     from prun.image.document import Descriptor
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 class _Remote:
     """Documents as content to resolve images in: those of the store, and of the registry where it has none."""
 
-    def __init__(self, registry: Registry, store: ContentStore) -> None:
+    def __init__(self, registry: Registry, store: ContentStore, only: Collection[str]) -> None:
         self._registry = registry
+        self._only = only
         self._store = store
         self._manifests: dict[str, Descriptor] = {}
         self._configs: dict[str, Descriptor] = {}
@@ -50,21 +52,23 @@ class _Remote:
     def target(self, reference: str) -> Descriptor:
         """Fetch the manifest or index of a tag or a digest and return what describes it."""
         document = self._registry.manifest(reference)
-        self._learn(document.descriptor["digest"], document.data)
+        self._learn(document.descriptor, document.data)
         return document.descriptor
 
     def has(self, digest: str) -> bool:
-        return digest in self.documents or digest in self._manifests or digest in self._configs
+        if digest in self._manifests:
+            return not self._only or digest in self._only
+        return digest in self.documents or digest in self._configs
 
     def read(self, digest: str, limit_bytes: int) -> bytes:
         if digest not in self.documents:
-            self._learn(digest, self._read(digest, limit_bytes))
+            expected = self._manifests.get(digest) or self._configs.get(digest)
+            if expected is None:
+                raise NotFound(f"blob {digest} is named by nothing")
+            self._learn(expected, self._read(digest, expected, limit_bytes))
         return self.documents[digest]
 
-    def _read(self, digest: str, limit_bytes: int) -> bytes:
-        expected = self._manifests.get(digest) or self._configs.get(digest)
-        if expected is None:
-            raise NotFound(f"blob {digest} is named by nothing")
+    def _read(self, digest: str, expected: Descriptor, limit_bytes: int) -> bytes:
         if is_stored(self._store, expected):
             try:
                 return self._store.read(digest, limit_bytes)
@@ -74,10 +78,12 @@ class _Remote:
             return self._registry.manifest(digest, expected).data
         return self._registry.small_blob(expected)
 
-    def _learn(self, digest: str, data: bytes) -> None:
+    def _learn(self, descriptor: Descriptor, data: bytes) -> None:
         """Take in a document, and what it says that there is; ``prun.image.manifest`` checks it when it is read."""
-        self.documents[digest] = data
-        document = load_object(data, f"document {digest}")
+        self.documents[descriptor["digest"]] = data
+        if descriptor["mediaType"] not in MANIFESTS | INDEXES:
+            return  # a config, or an entry of an index that says nothing that we know
+        document = load_object(data, f"document {descriptor['digest']}")
         entries = document.get("manifests", [])
         for known, found in ((self._manifests, entries), (self._configs, [document.get("config")])):
             for entry in found if isinstance(found, list) else ():
@@ -94,21 +100,31 @@ class Plan(NamedTuple):
 
 
 def pull(
-    registry: Registry, reference: str, ingest: Ingest, platform: Platform | None, unpack: Unpack | None
+    registry: Registry,
+    reference: str,
+    ingest: Ingest,
+    platform: Platform | None,
+    unpack: Unpack | None,
+    *,
+    to_run: bool = False,
+    only: Collection[str] = (),
 ) -> Descriptor:
     """Fetch an image by tag or digest, for one platform, or with ``None`` for all, and return its target.
 
+    ``only``, if any: the digests of those entries of an index that are wanted.
+    A tag may name something else than an image, which is fetched as it is, unless it is wanted ``to_run``.
     Whoever opened ``ingest`` gives the target its name before closing it.
 
     Raises:
         NotFound: there is no such image, or none for the platform.
+        NotAnImage: what is wanted to run is something else.
         PermissionDenied: the registry wants somebody else to ask.
         DataLoss, InvalidArgument, ResourceExhausted: the registry gives something else than it should.
         Unavailable: it gives nothing, for long enough.
     """
     store = ingest.store
-    remote = _Remote(registry, store)
-    plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name)
+    remote = _Remote(registry, store, only)
+    plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name, to_run=to_run)
     chains = chain_ids([layer.diff_id for layer in plan.image.layers]) if plan.image else ()
     ingest.hold(dict.fromkeys((*(each["digest"] for each in plan.needed), *chains)))
     layers = [each for each in plan.needed if each["digest"] not in remote.documents]
@@ -122,12 +138,13 @@ def pull(
     return plan.target
 
 
-def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: str) -> Plan:
-    if platform is None:
+def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: str, *, to_run: bool) -> Plan:
+    whole = not to_run and target["mediaType"] in MANIFESTS and not is_image(remote, target)
+    if platform is None or whole:
         needed = list(blobs(remote, target))
         try:
             return Plan(target, needed, resolve(remote, target, host_platform(), name))
-        except NotFound:
+        except (NotFound, NotAnImage):
             return Plan(target, needed, None)
     image = resolve(remote, target, platform, name)
     found = next(each for each in manifests(remote, target) if each.descriptor["digest"] == image.digest)

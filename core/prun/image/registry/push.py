@@ -11,8 +11,7 @@ import io
 from typing import TYPE_CHECKING
 
 from prun.errors import NotFound, PermissionDenied, Unavailable
-from prun.image.manifest import blobs, read_document
-from prun.image.media_type import INDEXES, MANIFESTS
+from prun.image.manifest import needed, read_document
 from prun.image.registry.attempts import Attempts
 from prun.image.registry.client import Document
 from prun.image.registry.faults import Transient
@@ -41,13 +40,14 @@ def push(registry: Registry, reference: str, store: ContentStore, target: Descri
         PermissionDenied: the registry wants somebody else to send it.
         Unavailable: it does not take it, for long enough.
     """
-    needed = {each["digest"]: each for each in blobs(store, target)}.values()
-    documents = [each for each in needed if each["mediaType"] in MANIFESTS | INDEXES]
+    found = list(needed(store, target))
+    blobs = {each["digest"]: each for each, is_document in found if not is_document}
+    documents = {each["digest"]: each for each, is_document in found if is_document}
     upload = functools.partial(_upload, registry, store)
     jobs = [
         functools.partial(upload, each, next(iter(sources.get(each["digest"], ())), ""))
-        for each in needed
-        if each not in documents and not _is_foreign(each)
+        for each in blobs.values()
+        if not _is_foreign(each)
     ]
     workers = Workers(jobs, lambda _: registry.transport.abort())
     try:
@@ -57,7 +57,7 @@ def push(registry: Registry, reference: str, store: ContentStore, target: Descri
         registry.transport.abort()
         workers.abandon()
         raise
-    for each in documents:
+    for each in documents.values():
         name = reference if each["digest"] == target["digest"] else each["digest"]
         registry.put_manifest(name, Document(each, read_document(store, each)))
 
