@@ -5,39 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import venv
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import prun
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.packaging, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel with pip, as `pip install .` would."""
-    directory = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--wheel-dir", str(directory), str(ROOT)], check=True)
-    (found,) = directory.glob("prun-*.whl")
-    return found
-
-
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a fresh environment with the wheel and the example; returns its directory of programs."""
-    directory = tmp_path_factory.mktemp("environment")
-    venv.create(directory, with_pip=True)
-    pip = [directory / SCRIPTS / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, str(wheel), str(ROOT / "examples" / "prun-hello")], check=True)
-    return directory / SCRIPTS
 
 
 def run(environment: Path, directory: Path, *words: str, code: int = 0) -> str:

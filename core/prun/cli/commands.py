@@ -119,7 +119,7 @@ COMMANDS = {
     "load": ("archives", "Load images from an archive or a layout."),
     "logs": ("logs", "Show what containers have written."),
     "pause": ("lifecycle", "Stop every process of containers where it stands."),
-    "plugins": ("system", "List runtimes, engines and plugins."),
+    "plugins": ("plugins", "Look after runtimes, engines and plugins; without a further word, list them."),
     "port": ("container", "List the ports of a container that are published on this machine."),
     "ps": ("ps", "List containers."),
     "pull": ("registries", "Fetch an image from a registry."),

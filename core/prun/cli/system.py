@@ -1,4 +1,4 @@
-"""``plugins``, ``doctor``, ``version``, ``system check``."""
+"""``doctor``, ``version``, ``system check``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prun.cli.listing import FORMAT, print_listing, print_record
 from prun.cli.output import printable
 from prun.cli.run import runner_of
 from prun.errors import InvalidArgument, PrunError
-from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
+from prun.plugins import RUNTIMES, Hooks
 from prun.state import Store
 
 if TYPE_CHECKING:
@@ -25,26 +25,6 @@ if TYPE_CHECKING:
     from prun.api import Runner
     from prun.discovery import EntryPoint
     from prun.metadata import ImageRow
-
-KINDS = {"runtime": RUNTIMES, "engine": ENGINES, "plugin": PLUGINS}
-
-
-@click.command()
-@FORMAT
-@click.pass_obj
-def plugins(settings: Mapping[str, str], form: str) -> None:
-    """List runtimes, engines and plugins: where each comes from and which hooks it implements."""
-    configured = runner_of(settings).settings.plugins
-    disabled = {name for name, plugin in configured.items() if not plugin.enabled}
-    rows = []
-    for kind, group in KINDS.items():
-        for name, entry in sorted(discovery.entry_points(group).items()):
-            rows.append(_described(kind, entry, enabled=kind != "plugin" or name not in disabled))
-    columns = {"KIND": "Kind", "NAME": "Name", "DISTRIBUTION": "Distribution", "VERSION": "Version", "HOOKS": "Hooks",
-               "STATE": "State"}  # fmt: skip
-    if form in ("", "table"):
-        rows = [{**row, "Hooks": ", ".join(hook.removeprefix("prun_") for hook in row["Hooks"]) or "-"} for row in rows]
-    print_listing(rows, columns, form)
 
 
 @click.command()
@@ -114,29 +94,6 @@ def _refetched(store: Store, row: ImageRow, runner: Runner) -> str:
     from prun.engines.embedded.pulling import refetch_image
 
     return refetch_image(store, row, runner.settings)
-
-
-def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]:
-    row = {
-        "Kind": kind,
-        "Name": entry.name,
-        "Distribution": entry.distribution,
-        "Version": entry.version,
-        "Module": entry.value,
-        "File": "",
-        "Hooks": [],
-        "Options": {},
-        "State": "enabled" if enabled else "disabled",
-    }
-    try:
-        plugin = discovery.load(entry)
-        row["File"] = getattr(plugin, "__file__", None) or ""
-        row["Hooks"] = [name for name in dir(plugin) if hasattr(getattr(plugin, name), "prun_impl")]
-        if kind == "runtime":
-            row["Options"] = dict(Hooks.of(runtime=plugin).describe_runtime().options)
-    except PrunError as error:
-        row["State"] = f"broken: {error}"
-    return row
 
 
 def _store_findings(settings: Mapping[str, str]) -> list[dict[str, Any]]:
