@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from prun.errors import InvalidArgument
 from prun.types import NOTHING, RunRequest
@@ -91,6 +91,7 @@ class Runner:
         self._plugins = plugins
         self._warn = warn
         self._hooks: Hooks | None = None
+        self.last_resort: Callable[[str], NoReturn] | None = None
 
     @property
     def hooks(self) -> Hooks:
@@ -101,15 +102,16 @@ class Runner:
 
     def hooks_of(self, runtime: str) -> Hooks:
         """Load the plugins for a runtime: that of a container may be another than ours."""
-        from prun import plugins
+        from prun import loading
 
-        only = plugins.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
-        return plugins.load(
+        only = loading.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
+        return loading.load(
             runtime,
             engine=self._engine,
             only=only,
             settings=self.settings.plugins,
             warn=self._warn,
+            last_resort=self.last_resort,
         )
 
     @property

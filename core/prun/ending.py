@@ -36,7 +36,7 @@ def find_task(store: Store, row: ContainerRow) -> Task:
         Unimplemented: the runtime's tasks end with the process that made them.
         NotFound, PluginError: the runtime was uninstalled or does not load.
     """
-    from prun.plugins import load
+    from prun.loading import load
 
     container = Container(
         row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options, row.start_time

@@ -86,3 +86,11 @@ class Unimplemented(PrunError):
 
 class PluginError(PrunError):
     """A plugin could not be loaded or broke a hook's contract."""
+
+
+class TimedOut(BaseException):
+    """The time of a plugin's code is up; no ``Exception``, so that it does not catch it with the others."""
+
+
+class Exited(BaseException):
+    """A plugin's code has called ``os._exit``."""

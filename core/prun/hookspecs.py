@@ -130,3 +130,6 @@ def prun_load_task(container: Container) -> Task | None:
 @hookspec
 def prun_event(event: Event) -> None:
     """Observe (all).  Called synchronously, in the order of the tiers; the result is ignored."""
+
+
+NAMES = tuple(name for name in dir() if name.startswith("prun_"))

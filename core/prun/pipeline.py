@@ -260,7 +260,9 @@ def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) 
     Raises:
         InvalidArgument: the finished spec has problems; the message lists all of them.
     """
-    spec = apply({}, hooks.spec_opts(request, image, rootfs))
+    opts = hooks.spec_opts(request, image, rootfs)
+    with hooks.applying():
+        spec = apply({}, opts)
     apply(spec, [with_mounts(hooks.mounts(request, image))])
     if request.patches:
         from prun.altering import patch_opts

@@ -1,28 +1,28 @@
 """Register the tiers of plugins and call their hooks, with types.
 
 This is the only module that touches ``pm.hook``: pluggy checks the names of a hook's arguments but not their types,
-so each call here says what comes back.  The order of plugins is decided in ``register`` and in ``Hooks._all``, and
-nowhere else.
+so each call here says what comes back.  Around each hookimpl stands its plugin's guard (``prun.guard``).  The order of
+plugins is decided in ``Hooks.of`` and in ``Hooks._all``, and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pluggy import PluginManager, PluginValidationError
 
 from prun import hookspecs
-from prun.errors import InvalidArgument, NotFound, PluginError, PrunError, Unimplemented
+from prun.errors import PluginError, PrunError, Unimplemented
+from prun.guard import DEFAULT_S, FAILURES, Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prun.attribution import Attributed
     from prun.config import PluginSettings
-    from prun.discovery import EntryPoint
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
     from prun.types import (
@@ -43,18 +43,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUNTIMES, ENGINES, PLUGINS = "prun.runtimes", "prun.engines", "prun.plugins"
-_NO_SETTINGS: Mapping[str, PluginSettings] = MappingProxyType({})
+NO_SETTINGS: Mapping[str, PluginSettings] = {}
+NO_GUARDS: Mapping[str, Guard] = {}
+# Hooks that are given something to read, and do nothing else than answer.
+_READERS = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_event"))
 
 
 class Hooks:
     """Typed calls of every hook of the registered plugins; made by ``load``, or by ``of`` from objects at hand."""
 
-    def __init__(self, pm: PluginManager) -> None:
+    def __init__(self, pm: PluginManager, guards: Mapping[str, Guard]) -> None:
         self._pm = pm
         #: What is told, in a sentence, what goes wrong or is dangerous and stops nothing.
         self.warn: Callable[[str], None] | None = None
         #: The same without the hooks of one run.
         self.base = self
+        self._guards = guards
+        self._others = not all(guard.ours for guard in guards.values())
         #: A plugin acts between create and start, so that the runtime may not do both in one call.
         self.two_step = any(getattr(plugin, "prun_two_step", False) for plugin in pm.get_plugins())
 
@@ -65,27 +70,46 @@ class Hooks:
         runtime: object,
         engine: object = None,
         plugins: Mapping[str, object] | None = None,
-        settings: Mapping[str, PluginSettings] = _NO_SETTINGS,
+        settings: Mapping[str, PluginSettings] = NO_SETTINGS,
+        guards: Mapping[str, Guard] = NO_GUARDS,
     ) -> Hooks:
         """Put the runtime, the engine and the plugins between the built-in tiers.
+
+        ``guards`` of plugins by their names, those of the runtime and the engine as ``--runtime`` and ``--engine``.
 
         Raises:
             PluginError: one implements a hook or an argument that does not exist, or their order is contradictory.
         """
         from prun.builtin import defaults, flags
 
-        pm = PluginManager("prun")
-        pm.add_hookspecs(hookspecs)
-        tiers = [("defaults", defaults), ("runtime", runtime), ("engine", engine), *ordered(plugins or {}, settings)]
-        for name, plugin in (*tiers, ("flags", flags)):
+        found: list[tuple[object, Guard]] = []
+        tiers = [("defaults", defaults), ("--runtime", runtime), ("--engine", engine)]
+        for tier, plugin in (*tiers, *_ordered(plugins or {}, settings), ("flags", flags)):
             if plugin is not None:
-                register(pm, plugin, name)
-        _check_pending(pm)
+                guard = guards.get(tier) or Guard(tier, timeout_s=DEFAULT_S)
+                if tier.startswith("--"):  # what they do may take its time
+                    name = f"{tier[2:]} {getattr(plugin, '__name__', type(plugin).__name__)}"
+                    guard = guard._replace(name=name, timeout_s=None)
+                found.append((plugin, guard))
+        return cls._registered(found)
+
+    @classmethod
+    def _registered(cls, found: list[tuple[object, Guard]]) -> Hooks:
+        pm = _Manager("prun")
+        pm.add_hookspecs(hookspecs)
+        guards: dict[str, Guard] = {}
+        for plugin, guard in found:
+            guards[guard.name] = guard
+            _register(pm, plugin, guard)
+        _refuse_unknown_hooks(pm, guards)
         if os.environ.get("PRUN_TRACE_HOOKS") == "1":
             from prun.trace import trace_hooks
 
             trace_hooks(pm)
-        return cls(pm)
+        for hook in hookspecs.NAMES:
+            for impl in getattr(pm.hook, hook).get_hookimpls():
+                impl.function = guards[impl.plugin_name].around(hook, impl)
+        return cls(pm, guards)
 
     def including(self, files: Iterable[str]) -> Hooks:
         """Return the same plugins, and after them, before the flags, the hookimpls of files (``--hook``).
@@ -94,17 +118,13 @@ class Hooks:
         """
         from prun.hookfile import load_hooks
 
-        pm = PluginManager("prun")
-        pm.add_hookspecs(hookspecs)
-        for name, plugin in self._pm.list_name_plugin():
-            if name == "flags":
-                for number, (title, hooks) in enumerate(map(load_hooks, files)):
-                    register(pm, hooks, title if pm.get_plugin(title) is None else f"{title} ({number + 1})")
-            register(pm, plugin, name)
-        _check_pending(pm)
-        found = Hooks(pm)
-        found.warn, found.base = self.warn, self.base
-        return found
+        *found, flags = [(plugin, self._guards[name]) for name, plugin in self._pm.list_name_plugin()]
+        for number, (title, hooks) in enumerate(map(load_hooks, files)):
+            name = title if title not in (guard.name for _, guard in found) else f"{title} ({number + 1})"
+            found.append((hooks, Guard(name, timeout_s=DEFAULT_S)))
+        included = self._registered([*found, flags])
+        included.warn, included.base = self.warn, self.base
+        return included
 
     def names(self) -> list[str]:
         """Return the names of the registered plugins, from general to specific."""
@@ -157,24 +177,21 @@ class Hooks:
     def _all(self, name: str, **arguments: object) -> list[T]:
         """Join everyone's answers: pluggy asks the most specific first, and the last word shall be theirs."""
         answers: list[list[T]] = self._call(name, **arguments)
-        for answer in answers:
-            if not isinstance(answer, list):
-                raise PluginError(f"{name} answered {answer!r}, not a list")
         return [item for answer in reversed(answers) for item in answer]
 
     def _call(self, name: str, **arguments: object) -> T:  # type: ignore[type-var]
+        call = getattr(self._pm.hook, name)
+        if not self._others:
+            return call(**arguments)  # type: ignore[no-any-return]
+        from prun import limits, pristine
+
+        before = pristine.taken(arguments) if name in _READERS else {}
         try:
-            answer: T = getattr(self._pm.hook, name)(**arguments)
-        except PrunError as error:
-            error.plugin = error.plugin or self._culprit(name, error)
-            raise
-        except Exception as error:
-            plugin = self._culprit(name, error)
-            raise PluginError(
-                f"{name} failed: {type(error).__name__}: {_one_line(error)}",
-                hint=f"report it to the author of {plugin!r}, or leave it out (--plugins)" if plugin else "",
-                plugin=plugin,
-            ) from error
+            answer: T = call(**arguments)
+            if before:
+                pristine.refuse_changed(name, before, arguments, call.get_hookimpls(), self._guards)
+        finally:
+            limits.disarm()
         return answer
 
     @contextmanager
@@ -186,213 +203,80 @@ class Hooks:
             error.stage = error.stage or stage
             raise
         except Exception as error:
-            raise PluginError(
-                f"{type(error).__name__}: {_one_line(error)}", stage=stage, plugin=_module(error)
-            ) from error
+            raise self._blamed(error, stage) from error
 
-    def _culprit(self, name: str, error: BaseException) -> str:
-        """Name the plugin whose hookimpl the error passed through last; pluggy does not say."""
-        plugins = {}
-        for impl in getattr(self._pm.hook, name).get_hookimpls():
-            function = getattr(impl.function, "__wrapped__", impl.function)
-            plugins[getattr(function, "__func__", function).__code__] = impl.plugin_name
-        found, frame = "", error.__traceback__
-        while frame is not None:
-            found = plugins.get(frame.tb_frame.f_code, found)
-            frame = frame.tb_next
-        return found
+    @contextmanager
+    def applying(self) -> Iterator[None]:
+        """While options change the spec: they are code of plugins', and may do no more than hookimpls."""
+        if not self._others:
+            yield
+            return
+        from prun import limits
 
-
-def load(
-    runtime: str,
-    *,
-    engine: str = "embedded",
-    only: Sequence[str] | None = None,
-    settings: Mapping[str, PluginSettings] = _NO_SETTINGS,
-    warn: Callable[[str], None] | None = None,
-) -> Hooks:
-    """Import one runtime, one engine and the plugins: those installed and those of ``settings``, or only ``only``.
-
-    A plugin that does not load stops the run, since a policy that is silently missing would fail open; where
-    ``on_error`` is ``warn``, ``warn`` is told and it is left out.
-
-    Raises:
-        NotFound: no installed distribution offers that runtime, engine or plugin.
-        PluginError: a module did not import, or implements an unknown hook or argument.
-        InvalidArgument: a plugin has not such an option.
-    """
-    from prun import discovery
-
-    found, plugins = discovery.entry_points(PLUGINS), {}
-    for name in chosen(found, only, settings):
-        wishes = settings.get(name)
         try:
-            plugin = _import(_named("plugin", (wishes and wishes.use) or name, found))
-            plugins[name] = configured(plugin, name, wishes.options if wishes else {})
-        except (PluginError, NotFound) as error:
-            if wishes is None or wishes.on_error == "fail":
-                raise
-            if wishes.on_error == "warn" and warn is not None:
-                warn(f"plugin {name} is left out: {error}")
-    hooks = Hooks.of(
-        runtime=_import(_named("runtime", runtime, discovery.entry_points(RUNTIMES))),
-        engine=_import(_named("engine", engine, discovery.entry_points(ENGINES))),
-        plugins=plugins,
-        settings=settings,
-    )
-    hooks.warn = warn
-    return hooks
+            with limits.Limited("an option of the spec", DEFAULT_S):
+                yield
+        except PrunError:
+            raise
+        except FAILURES as error:
+            raise self._blamed(error, "spec") from error
+        finally:
+            limits.disarm()
+
+    def _blamed(self, error: BaseException, stage: Stage) -> PrunError:
+        """Return the error that names the plugin in whose code, or on whose behalf, something else was raised."""
+        modules: dict[str, Guard] = {}
+        for name, plugin in self._pm.list_name_plugin():
+            module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
+            modules[module if module.startswith("prun.") else module.partition(".")[0]] = self._guards[name]
+        guard, last, frame = None, "", error.__traceback__
+        while frame is not None:
+            last = str(frame.tb_frame.f_globals.get("__name__", ""))
+            guard = modules.get(last) or modules.get(last.partition(".")[0]) or guard
+            frame = frame.tb_next
+        failure = (guard or Guard(last.partition(".")[0])).failure("code", error)
+        failure.stage = stage
+        return failure
 
 
-def chosen(
-    found: Mapping[str, EntryPoint], only: Sequence[str] | None, settings: Mapping[str, PluginSettings]
-) -> list[str]:
-    """Return the names of the plugins to load.
+class _Manager(PluginManager):
+    """Looks at the functions of a module that are marked, and not, with much more care, at each of its names."""
 
-    Those that come with prun itself are loaded where they are configured or asked for, all others where they are
-    installed.  One that tables of other names use is not loaded under its own, unless that has a table too.
-    """
-    if only is not None:
-        return list(dict.fromkeys(only))
-    used = {wishes.use for wishes in settings.values() if wishes.use}
-    names = [name for name, entry in found.items() if entry.distribution != "prun" and name not in used]
-    return [name for name in dict.fromkeys((*names, *settings)) if name not in settings or settings[name].enabled]
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        if isinstance(plugin, ModuleType) and not hasattr(vars(plugin).get(name), "prun_impl"):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
-def configured(plugin: object, name: str, options: Mapping[str, object]) -> object:
-    """Give a plugin its options: what ``prun_configure`` makes of them is the plugin, or that itself if it is None.
-
-    Raises:
-        InvalidArgument: it has not such an option (``prun_options``), or cannot use a value.
-        PluginError: ``prun_configure`` failed.
-    """
-    configure = getattr(plugin, "prun_configure", None)
-    known = getattr(plugin, "prun_options", {}) if configure else {}
-    for key in options:
-        if key not in known:
-            raise InvalidArgument(
-                f"plugin {name} has no option {key!r}", hint=f"it knows: {', '.join(sorted(known)) or 'none'}"
-            )
-    if configure is None:
-        return plugin
-    try:
-        return configure(options) or plugin
-    except PrunError as error:
-        error.plugin = error.plugin or name
-        raise
-    except Exception as error:
-        raise PluginError(f"prun_configure failed: {type(error).__name__}: {_one_line(error)}", plugin=name) from error
-
-
-def _check_pending(pm: PluginManager) -> None:
-    try:
-        pm.check_pending()
-    except PluginValidationError as error:
-        raise PluginError(_one_line(error), plugin=getattr(error.plugin, "__name__", "")) from error
-
-
-def register(pm: PluginManager, plugin: object, tier: str) -> None:
-    """Register one plugin under its module's name, or under that of its tier."""
-    name = tier if tier not in ("runtime", "engine") else f"{tier} {getattr(plugin, '__name__', type(plugin).__name__)}"
-    try:
-        pm.register(plugin, name)
-    except (PluginValidationError, ValueError) as error:
-        raise PluginError(f"plugin {name!r} cannot be registered: {_one_line(error)}", plugin=name) from error
-
-
-def ordered(
-    plugins: Mapping[str, object], settings: Mapping[str, PluginSettings] = _NO_SETTINGS
-) -> list[tuple[str, object]]:
-    """Sort plugins by name, and by what they and the configuration say of ``before`` and ``after``.
-
-    Raises:
-        PluginError: the wishes contradict each other, or name a plugin that is not there (``NAME?`` may be absent).
-    """
-    earlier: dict[str, set[str]] = {name: set() for name in sorted(plugins)}
-    for name, plugin in plugins.items():
-        wishes = settings.get(name)
-        after = (*getattr(plugin, "prun_after", ()), *(wishes.after if wishes else ()))
-        before = (*getattr(plugin, "prun_before", ()), *(wishes.before if wishes else ()))
-        earlier[name].update(_known(after, name, earlier))
-        for other in _known(before, name, earlier):
-            earlier[other].add(name)
-    result: list[tuple[str, object]] = []
-    while earlier:
-        ready = next((name for name, others in earlier.items() if not others & earlier.keys()), None)
-        if ready is None:
-            raise PluginError(f"plugins want to come before each other, in a circle: {' < '.join(_cycle(earlier))}")
-        result.append((ready, plugins[ready]))
-        del earlier[ready]
-    return result
-
-
-def _known(others: Iterable[str], name: str, plugins: Container[str]) -> list[str]:
-    for other in others:
-        if not other.endswith("?") and other not in plugins:
-            raise PluginError(
-                f"plugin {name!r} wants to be ordered by {other!r}, which is not loaded",
-                hint=f"install or enable it; {other + '?'!r} would do without",
-                plugin=name,
-            )
-    return [other.removesuffix("?") for other in others if other.removesuffix("?") in plugins]
-
-
-def _cycle(earlier: Mapping[str, set[str]]) -> list[str]:
-    """Return one circle of plugins, each before the next, the first again at the end."""
-    path = [next(iter(earlier))]
-    while path[-1] not in path[:-1]:
-        path.append(min(earlier[path[-1]] & earlier.keys()))
-    return path[path.index(path[-1]) :][::-1]
-
-
-def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:
-    if name not in found:
-        installed = ", ".join(sorted(found)) or "none"
-        raise NotFound(f"no {kind} is called {name!r}", hint=f"installed: {installed} (prun plugins)")
-    return found[name]
-
-
-def _import(entry: EntryPoint) -> object:
-    """Import a plugin; as root only from a place that no other user can change."""
-    from prun import discovery
-    from prun.state import is_root
-
-    if entry.path and is_root():
-        ours = os.stat(os.path.dirname(__file__)).st_uid
-        info = os.stat(entry.path)
-        if info.st_uid not in (0, ours) or (info.st_mode & 0o022 and info.st_uid != ours):
-            raise PluginError(
-                f"plugin {entry.name!r} of {entry.distribution} is not loaded as root: {entry.path} may be changed "
-                f"by uid {info.st_uid} or its group",
-                hint="install it into root's own environment",
-                plugin=entry.name,
-            )
-    return discovery.load(entry)
-
-
-def names_of(value: str | None) -> list[str] | None:
-    """Read ``--plugins`` or ``PRUN_PLUGINS``: names separated by commas, ``none`` for none, empty for all.
-
-    Raises:
-        InvalidArgument: a name is empty.
-    """
-    if not value:
-        return None
-    if value == "none":
+def _ordered(plugins: Mapping[str, object], settings: Mapping[str, PluginSettings]) -> list[tuple[str, object]]:
+    if not plugins:
         return []
-    names = [name.strip() for name in value.split(",")]
-    if "" in names:
-        raise InvalidArgument(f"plugins {value!r} names an empty one", hint="NAME,NAME,... or none")
-    return names
+    from prun.ordering import ordered
+
+    return ordered(plugins, settings)
 
 
-def _module(error: BaseException) -> str:
-    """Return the package whose code raised an error."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if frame else ""
+def _register(pm: PluginManager, plugin: object, guard: Guard) -> None:
+    """Register one plugin, unless it cannot be and may be left out."""
+    try:
+        pm.register(plugin, guard.name)
+    except (PluginValidationError, ValueError) as error:
+        what = f"plugin {guard.name!r}" + (f" of {guard.origin}" if guard.origin else "")
+        failure = PluginError(f"{what} cannot be registered: {' '.join(str(error).split())}", plugin=guard.name)
+        if not guard.tolerated(failure):
+            raise failure from error
+        with suppress(AssertionError, ValueError):  # pluggy before 1.7 has kept half of it
+            pm.unregister(plugin)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _refuse_unknown_hooks(pm: PluginManager, guards: Mapping[str, Guard]) -> None:
+    while True:
+        try:
+            return pm.check_pending()
+        except PluginValidationError as error:
+            guard = guards[pm.get_name(error.plugin) or ""]
+            what = f"plugin {guard.name!r}" + (f" of {guard.origin}" if guard.origin else "")
+            failure = PluginError(f"{what}: {' '.join(str(error).split())}", plugin=guard.name)
+            if not guard.tolerated(failure):
+                raise failure from error
+            pm.unregister(error.plugin)

@@ -12,8 +12,11 @@ from prun.builtin.flags import Directory
 from prun.config import PluginSettings
 from prun.discovery import EntryPoint
 from prun.errors import InvalidArgument, NotFound, PluginError, Unimplemented
+from prun.guard import Guard
+from prun.loading import chosen, configured, load, names_of
+from prun.ordering import ordered
 from prun.pipeline import build_spec
-from prun.plugins import Hooks, chosen, configured, load, names_of, ordered
+from prun.plugins import Hooks
 from prun.spec import with_env
 from prun.types import Event, Image, Platform, RunRequest, RuntimeInfo
 
@@ -158,7 +161,7 @@ def test_an_answer_that_is_no_list_is_refused() -> None:
         def prun_mounts(self) -> object:
             return ("a",)
 
-    with pytest.raises(PluginError, match="not a list"):
+    with pytest.raises(PluginError, match=r"prun_mounts answered \('a',\), which is not a list of Mounts"):
         Hooks.of(runtime=prun_fake, plugins={"wrong": Wrong()}).mounts(REQUEST, IMAGE)
 
 
@@ -251,20 +254,20 @@ class Configurable:
 
 
 def test_a_plugin_is_what_it_makes_of_its_options() -> None:
-    made = configured(Configurable(), "audit", {"file": "/x"})
+    made = configured(Configurable(), Guard("audit"), {"file": "/x"})
     assert isinstance(made, Sets)
     plain = Sets("x")
-    assert configured(plain, "plain", {}) is plain
+    assert configured(plain, Guard("plain"), {}) is plain
 
 
 def test_an_option_that_a_plugin_has_not_is_refused_with_those_that_it_has() -> None:
     with pytest.raises(InvalidArgument, match="plugin audit has no option 'fill'") as caught:
-        configured(Configurable(), "audit", {"fill": 1})
+        configured(Configurable(), Guard("audit"), {"fill": 1})
     assert caught.value.hint == "it knows: file"
     with pytest.raises(InvalidArgument, match="plugin plain has no option 'x'"):
-        configured(Sets("x"), "plain", {"x": 1})
+        configured(Sets("x"), Guard("plain"), {"x": 1})
     with pytest.raises(PluginError, match="prun_configure failed: ValueError: no name"):
-        configured(Configurable(), "audit", {"file": ""})
+        configured(Configurable(), Guard("audit"), {"file": ""})
 
 
 def test_a_plugin_that_is_switched_off_is_not_imported(installed: Callable[[str], None]) -> None:

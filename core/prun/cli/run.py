@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from prun.api import Runner, checked_name, new_id
 from prun.cli.docker_config import docker_config
 from prun.cli.grammar import parse
 from prun.cli.options import RUN, SPEC
-from prun.errors import InvalidArgument
+from prun.errors import InvalidArgument, PluginError
 from prun.image.platform import parse_platform
-from prun.plugins import names_of
+from prun.loading import names_of
 from prun.request import fields_of
 from prun.request.environment import from_files, from_host, labels_from_files, pairs, removed
 from prun.types import Origin, RunRequest
@@ -116,7 +116,7 @@ def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRe
 
 def runner_of(settings: Mapping[str, str], *, runtime: str = "", engine: str = "") -> Runner:
     """Make a runner from the global options."""
-    return Runner(
+    runner = Runner(
         runtime=runtime,
         engine=engine or "embedded",
         plugins=names_of(settings.get("plugins")),
@@ -125,6 +125,25 @@ def runner_of(settings: Mapping[str, str], *, runtime: str = "", engine: str = "
         config=settings.get("config", ""),
         warn=_warn,
     )
+    if "own_process" in settings:
+        runner.last_resort = lambda message: _give_up(message, runner)
+    return runner
+
+
+def _give_up(message: str, runner: Runner) -> NoReturn:
+    """End this process, in which a plugin hangs; what it leaves behind, another prun clears."""
+    import subprocess
+    import sys
+
+    from prun.cli.output import error_line
+    from prun.ending import own_command
+    from prun.limits import really_exit
+
+    print(error_line(PluginError(message, hint="report it to the plugin's author, or leave it out")), file=sys.stderr)
+    words = (*own_command(runner.root, runner.state), "system", "check", "--quick")
+    null = subprocess.DEVNULL
+    subprocess.Popen(words, start_new_session=True, stdin=null, stdout=null, stderr=null)
+    really_exit(125)
 
 
 def _warn(message: str) -> None:
