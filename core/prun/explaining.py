@@ -34,7 +34,8 @@ def recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) ->
     spec = cast("Spec", {})
 
     def step(opt: SpecOpt, author: Author) -> None:
-        opt(spec)
+        with hooks.applying():
+            opt(spec)
         recorder.step(cast("Mapping[str, Any]", spec), author)
 
     for opt, plugin, where, factory in hooks.attributed("prun_spec_opts", request=request, image=image, rootfs=rootfs):
@@ -54,7 +55,7 @@ def recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) ->
 
 
 def tier_of(plugin: str) -> Tier:
-    """Return the tier of a plugin by the name that it is registered under (``plugins.register``)."""
+    """Return the tier of a plugin by the name that it is registered under (``plugins.Hooks``)."""
     tiers: dict[str, Tier] = {
         "defaults": "default",
         "flags": "flag",

@@ -16,7 +16,9 @@ A module or object that implements hooks may also set
 ``prun_two_step`` = True: it acts between create and start, so the runtime must not do both in one call;
 ``prun_configure(options)``, ``prun_options``: its options of ``prun.toml`` (docs/hooks.md).
 
-An exception that is no ``PrunError`` is reported as a ``PluginError`` that names the plugin.
+``prun_timeout_s``: how long each of its hooks may take; ten seconds, unless given; 0 for as long as it likes.
+
+An exception that is no ``PrunError`` is reported as a ``PluginError`` that names the plugin (``prun.guard``).
 """
 
 from __future__ import annotations

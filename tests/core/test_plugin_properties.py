@@ -16,8 +16,10 @@ from prun import hookimpl
 from prun.builtin.flags import Directory
 from prun.config import PluginSettings
 from prun.errors import PluginError
+from prun.guard import Guard
+from prun.loading import configured, load
 from prun.pipeline import build_spec
-from prun.plugins import Hooks, configured, load
+from prun.plugins import Hooks
 from prun.spec import with_env, with_hostname
 from prun.types import Image, Mount, Platform, RunRequest
 
@@ -113,7 +115,7 @@ def built(plugins: Mapping[str, Told], registered: Sequence[str]) -> Spec:
     objects = {}
     for name in registered:
         options = {key: table[name].options[key] for key in Plugin.prun_options}
-        objects[name] = configured(Plugin(name, plugins[name]), name, options)
+        objects[name] = configured(Plugin(name, plugins[name]), Guard(name), options)
     hooks = Hooks.of(runtime=prun_fake, plugins=objects, settings=table)
     return build_spec(REQUEST, IMAGE, Directory(REQUEST, IMAGE, ""), hooks)
 
