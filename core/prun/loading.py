@@ -66,7 +66,9 @@ def load(
         entry = _named(kind, name, discovery.entry_points(group))
         guards[f"--{kind}"] = Guard(name, f"{entry.distribution} {entry.version}", timeout_s=DEFAULT_S)
         chosen_ones.append(_import(entry, guards[f"--{kind}"], trust))
-    return Hooks.of(runtime=chosen_ones[0], engine=chosen_ones[1], plugins=plugins, settings=settings, guards=guards)
+    hooks = Hooks.of(runtime=chosen_ones[0], engine=chosen_ones[1], plugins=plugins, settings=settings, guards=guards)
+    hooks.warn = warn
+    return hooks
 
 
 def chosen(
