@@ -11,7 +11,8 @@ from prun import discovery
 from prun.cli.listing import FORMAT, print_listing
 from prun.cli.run import runner_of
 from prun.errors import InvalidArgument, PrunError
-from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks, chosen
+from prun.loading import chosen
+from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
