@@ -105,10 +105,8 @@ class LoadedTask:
     def exec(self, request: ExecRequest, directory: str, console: Console) -> Session:
         from prun_linux import session
 
-        pid = self.pid
-        if pid is None or self._runtime is None:
-            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
-        place = session.Place(self._runtime, self._container.id, self._container.bundle, directory, pid)
+        runtime, pid = self._reached()
+        place = session.Place(runtime, self._container.id, self._container.bundle, directory, pid)
         return session.prepared(request, place, console)
 
     def session(self, directory: str) -> Session:
@@ -125,14 +123,14 @@ class LoadedTask:
     def stats(self) -> TaskStats:
         from prun_linux import stats
 
-        return stats.read(_cgroups_path(self._container), self.pid)
+        _, pid = self._reached()
+        return stats.read(_cgroups_path(self._container), pid)
 
     def update(self, resources: Resources) -> None:
         from prun_linux.updating import runtime_document
 
-        if self._runtime is None:
-            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
-        document = runtime_document(resources, _cgroups_path(self._container), self._runtime.binary)
+        runtime, _ = self._reached()
+        document = runtime_document(resources, _cgroups_path(self._container), runtime.binary)
         path = os.path.join(self._container.bundle, "update.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(document, file)
@@ -147,9 +145,8 @@ class LoadedTask:
     def probe(self, words: Sequence[str], timeout_s: float) -> tuple[int | None, bytes]:
         from prun_linux.probe import probe
 
-        if self._runtime is None:
-            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
-        return probe(self._runtime, self._container, words, timeout_s)
+        runtime, _ = self._reached()
+        return probe(runtime, self._container, words, timeout_s)
 
     def delete(self) -> None:
         """Kill the container, and a runtime process in whose foreground it runs; remove its state and its cgroups."""
@@ -195,11 +192,29 @@ class LoadedTask:
 
     def _tell(self, verb: str, *options: str) -> None:
         container_id = self._container.id
-        if self._runtime is None:
-            raise FailedPrecondition(f"container {container_id[:12]} is not running")
+        runtime, _ = self._reached()
         log = os.path.join(self._container.bundle, "log.json")
-        if words := self._runtime.call(verb, *options, container_id, log=log):
-            raise Unavailable(f"{self._runtime.name} could not {verb} container {container_id[:12]}: {words}")
+        if words := runtime.call(verb, *options, container_id, log=log):
+            raise Unavailable(f"{runtime.name} could not {verb} container {container_id[:12]}: {words}")
+
+    def _reached(self) -> tuple[OciRuntime, int]:
+        """Return the OCI runtime and the pid of what runs; a container that is just being created gets the time.
+
+        Raises:
+            FailedPrecondition: it does not run.
+        """
+        container = self._container
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while True:
+            self._runtime = self._runtime or _runtime_of(container)
+            if self._runtime and (pid := self.pid):
+                return self._runtime, pid
+            creating = _processes(container, _is_runtime_process)
+            for pidfd in creating:
+                os.close(pidfd)
+            if not creating or time.monotonic() > deadline:
+                raise FailedPrecondition(f"container {container.id[:12]} is not running")
+            time.sleep(0.005)
 
 
 class MonitoredTask(LoadedTask):
