@@ -27,6 +27,8 @@ def recover(store: Store) -> list[str]:
     sentences = [_recovered(store, lease.container_id, lease) for lease in dead]
     sentences += [_recovered(store, container_id, None) for container_id in store.metadata.unattended()]
     sentences += end_strays(store)
+    if dead:  # one of them may have been unpacking an image, or removing a writable layer
+        sentences += _without_half_snapshots(store)
     return [sentence for sentence in sentences if sentence]
 
 
@@ -69,6 +71,10 @@ def _without_monitor(store: Store, row: ContainerRow, lease: Lease | None) -> st
     return f"container {row.name}: its monitor is gone, and its process has ended"
 
 
+def _without_half_snapshots(store: Store) -> list[str]:
+    return [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
+
+
 def clear_leftovers(store: Store) -> list[str]:
     """Remove what dead processes left in the store and in the state directory, and say what it was.
 
@@ -83,7 +89,7 @@ def clear_leftovers(store: Store) -> list[str]:
         done += [f"blob {digest}, which no image needs: removed" for digest in collect_garbage(store)]
         done += [f"half-written blob {name}: removed" for name in store.content.clear_leftovers()]
         done += [f"blob {name}, which is fetched no further: removed" for name in forget_partials(store.content)]
-        done += [f"snapshot {name}: removed" for name in store.snapshots.clear_leftovers()]
+        done += _without_half_snapshots(store)
         known = {row.id for row in store.metadata.containers()}
         for key in store.snapshots.keys():  # noqa: SIM118  a method, not a mapping
             if owner_of(key) not in known:
