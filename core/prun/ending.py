@@ -97,6 +97,69 @@ def finish_ended(container: Record) -> None:
     wait_for_end(monitor, RELEASE_S)
 
 
+@contextmanager
+def attended(container: Record) -> Iterator[None]:
+    """Say to the monitor that this prun cleans up when the container has ended; what ended meanwhile, it does."""
+    import fcntl
+
+    fd = os.open(_client_file(container), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+        if container.left:
+            finish_ended(container)
+
+
+@contextmanager
+def ended_here(container: Record) -> Iterator[None]:
+    """Do what the monitor would call a prun for, when the block has ended the container: one start of Python less.
+
+    Where another prun attends to the container, or has just begun to end it, it cleans up.
+    """
+    import fcntl
+
+    try:
+        fd = os.open(_client_file(container), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # its bundle was wiped
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        yield
+        return
+    try:
+        yield
+        finish_ended(container)
+    finally:
+        os.close(fd)
+        finish_ended(container)  # it may have ended when we looked no more, and the monitor saw our lock
+
+
+def _client_file(container: Record) -> str:
+    return os.path.join(container.bundle, "client")
+
+
+def is_attended(bundle: str) -> bool:
+    """Tell whether a prun has said that it cleans up when the container has ended."""
+    import fcntl
+
+    try:
+        fd = os.open(os.path.join(bundle, "client"), os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def wait_for_end(pid: int | None, timeout_s: float) -> None:
     """Wait until a process that is not our child has ended; None is one that has."""
     import select

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from prun.builtin.defaults import process_args
-from prun.ending import finish_ended, own_command
+from prun.ending import attended, finish_ended, own_command
 from prun.errors import FailedPrecondition, InvalidArgument
 from prun.recovery import recover
 from prun.spec import apply, with_mounts
@@ -325,38 +325,6 @@ def ended_on_failure(task: Task, container: Record) -> Iterator[None]:
         if not container.left:
             task.delete()
         raise
-
-
-@contextmanager
-def attended(container: Record) -> Iterator[None]:
-    """Say to the monitor that this prun cleans up when the container has ended; what ended meanwhile, it does."""
-    import fcntl
-
-    fd = os.open(os.path.join(container.bundle, "client"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-        if container.left:
-            finish_ended(container)
-
-
-def is_attended(bundle: str) -> bool:
-    """Tell whether a prun has said that it cleans up when the container has ended."""
-    import fcntl
-
-    try:
-        fd = os.open(os.path.join(bundle, "client"), os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _wait(task: Task, timeout_s: float | None) -> tuple[ExitStatus, bool]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal as signals
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, cast
 
-from prun.ending import LIVING, RELEASE_S, at_work, find_task, is_next_run, live_task, wait_for_end
+from prun.ending import LIVING, RELEASE_S, at_work, ended_here, find_task, is_next_run, live_task, wait_for_end
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unavailable, Unimplemented
 from prun.record import Record, is_alive, own_lease, remove_bundle
 from prun.recovery import recover
@@ -35,7 +35,8 @@ def stop(store: Store, row: ContainerRow, timeout_s: float | None = None, signal
         if now.status == "restarting":
             _end_restart(store, now)
         else:
-            _end_process(store, now, timeout_s, signal)
+            with _cleaned_up(store, now):
+                _end_process(store, now, timeout_s, signal)
         settle(store, now)
         now = store.metadata.container(now.id)
 
@@ -67,16 +68,28 @@ def kill(store: Store, row: ContainerRow, signal: int, *, by_user: bool = True) 
     if by_user and signal in (SIGKILL, _signal_of(row)):
         store.metadata.update_container(row.id, stop_asked=True)
     task = find_task(store, row)
-    task.kill(signal)
-    store.metadata.add_event("container", "kill", row.id, row.attributes(signal=str(signal)))
     if signal == SIGKILL:
-        if row.status == "paused":
-            _thaw(task)  # cgroup v1 keeps even this signal from what is frozen
-        task.wait(RELEASE_S)
+        with _cleaned_up(store, row):
+            _send(store, row, task, signal)
+            if row.status == "paused":
+                _thaw(task)  # cgroup v1 keeps even this signal from what is frozen
+            task.wait(RELEASE_S)
         settle(store, row)
         now = store.metadata.container(row.id)
         if by_user and now and now.status == "restarting":
             stop(store, now)  # it had ended by itself, just before
+    else:
+        _send(store, row, task, signal)
+
+
+def _send(store: Store, row: ContainerRow, task: Task, signal: int) -> None:
+    task.kill(signal)
+    store.metadata.add_event("container", "kill", row.id, row.attributes(signal=str(signal)))
+
+
+def _cleaned_up(store: Store, row: ContainerRow) -> AbstractContextManager[None]:
+    """Clean up after the block has ended a container, where that would be its monitor's to call a prun for."""
+    return ended_here(Record(store, row)) if row.monitored else nullcontext()
 
 
 def _thaw(task: Task) -> None:
@@ -146,15 +159,23 @@ def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) 
         Unavailable: its process is gone and its owner does not let go within a minute.
         FailedPrecondition: another prun has just started it.
     """
-    now: ContainerRow | None = row
-    while now and now.status in LIVING:
-        kill_or_end(store, now)
-        settle(store, now)
-        now = store.metadata.container(row.id)
-    settle(store, row)
-    if store.metadata.container(row.id) is None:
-        return  # --rm: it is gone by itself
-    with at_work(store, row) as row:
+    deadline = time.monotonic() + RELEASE_S
+    with ExitStack() as stack:
+        while True:
+            now: ContainerRow | None = row
+            while now and now.status in LIVING:
+                kill_or_end(store, now)
+                settle(store, now)
+                now = store.metadata.container(row.id)
+            settle(store, row)
+            if (now := store.metadata.container(row.id)) is None:
+                return  # --rm: it is gone by itself
+            try:
+                row = stack.enter_context(at_work(store, now))
+                break
+            except FailedPrecondition:  # its restart policy was quicker
+                if time.monotonic() > deadline:
+                    raise
         record = Record(store, row)
         remove_bundle(record.bundle)
         record.remove(volumes=volumes)

@@ -149,8 +149,7 @@ def cleanup(settings: Mapping[str, str], container_id: str, unless_client: bool,
     """Do what is to be done when a container, or a session of exec in it, has ended: its monitor calls this."""
     from prun.cli.lifecycle import restart_later
     from prun.cli.run import runner_of
-    from prun.ending import finish, has_ended, own_command, take
-    from prun.pipeline import is_attended
+    from prun.ending import finish, has_ended, is_attended, own_command, take
     from prun.state import Store
 
     runner = runner_of(settings)
