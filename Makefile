@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTEST_ROOT = $(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What `prun run` needs: an OCI runtime, the seccomp profile's template, an init, and a static busybox for the image.
@@ -32,7 +33,8 @@ run: $(VENV)/.installed run-packages dist/busybox.tar ## Set everything up, and 
 
 test: $(VENV)/.tools test-packages ## Run all tests (as root: they run real containers)
 	@echo "==> testing (as root: real namespaces, mounts and cgroups)"
-	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider
+	$(PYTEST_ROOT) -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone"
+	$(PYTEST_ROOT) -m alone
 
 test-fast: $(VENV)/.tools ## Run the tests that need no root and no server, in under a minute
 	$(BIN)/python -m pytest -m 'not root and not slow and not packaging' -x -q

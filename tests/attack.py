@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command import NOTHING, Prun
+from command import NOTHING, Prun, settled
 from images import busybox_layer, layer_tar, oci_layout
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def attacking(prun: Prun, directory: Path) -> Iterator[Attack]:
     attack = Attack(prun, directory)
     yield attack
     assert attack.changes() == set()
-    assert prun.traces() == NOTHING
+    assert settled(prun) == NOTHING
 
 
 def refused(done: subprocess.CompletedProcess[str], words: str = "") -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +73,14 @@ def bad(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 125, done.stdout
     assert "Traceback" not in done.stderr or "--debug" in done.args
     return done.stderr
+
+
+def settled(prun: Prun, timeout_s: float = 10) -> dict[str, list[str]]:
+    """Return the traces that stay: what ends with a container (its monitor, its clock) may need a moment."""
+    deadline = time.monotonic() + timeout_s
+    while (traces := prun.traces()) != NOTHING and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return traces
 
 
 def processes_of(state: str) -> list[str]:

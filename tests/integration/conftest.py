@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attack import BINARIES, attacking
-from command import NOTHING, Prun, busybox_archive
+from command import NOTHING, Prun, busybox_archive, settled
 from debian_registry import debian_registry, make_certificate
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def prun(store: Prun) -> Iterator[Prun]:
     yield store
     for container in store("ps", "-aq").stdout.split():
         assert store("rm", "-f", container).returncode == 0
-    assert store.traces() == NOTHING
+    assert settled(store) == NOTHING
 
 
 @pytest.fixture

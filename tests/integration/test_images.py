@@ -353,7 +353,8 @@ def test_exists_answers_by_its_exit_code(prun: Prun) -> None:
 
 def test_the_image_group_has_the_commands_of_the_top(prun: Prun, tmp_path: Path) -> None:
     done(prun, "image", "tag", "busybox", "b")
-    assert done(prun, "image", "ls") == done(prun, "images")
+    names_and_ids = ("--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    assert done(prun, "image", "ls", *names_and_ids) == done(prun, "images", *names_and_ids)
     assert done(prun, "image", "history", "b") == done(prun, "history", "busybox")
     done(prun, "image", "save", "-o", str(tmp_path / "x.tar"), "b")
     done(prun, "image", "rm", "b")

@@ -81,10 +81,10 @@ def test_the_init_passes_signals_on(prun: Prun) -> None:
 
 def test_when_the_time_is_up_the_container_is_killed_and_prun_says_so(prun: Prun) -> None:
     before = time.monotonic()
-    done = prun("run", "--name", "late", "--timeout", "1", "busybox", "sh", "-c", "echo out; sleep 60")
-    assert 1 <= time.monotonic() - before < 20
+    done = prun("run", "--name", "late", "--timeout", "2", "busybox", "sh", "-c", "echo out; sleep 60")
+    assert 2 <= time.monotonic() - before < 20
     assert (done.returncode, done.stdout) == (137, "out\n")
-    assert done.stderr == "prun: warning: container late was killed: it ran for 1 s (--timeout)\n"
+    assert done.stderr == "prun: warning: container late was killed: it ran for 2 s (--timeout)\n"
     assert state_of(prun, "late")["ExitCode"] == 137
 
 
