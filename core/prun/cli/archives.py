@@ -25,16 +25,20 @@ FORMATS = ("oci-archive", "docker-archive")
 @click.argument("source", default="", metavar="[SOURCE]")
 @click.option("-i", "--input", "path", default="", metavar="FILE", help="Read this archive; standard input by default.")
 @click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
+@click.option("--platform", default="", metavar="OS[/ARCH[/VARIANT]]", help="Only this platform of each image.")
 @click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
 @click.pass_obj
-def load(settings: Mapping[str, str], source: str, path: str, tag: str, no_unpack: bool, quiet: bool) -> None:
+def load(
+    settings: Mapping[str, str], source: str, path: str, tag: str, platform: str, no_unpack: bool, quiet: bool
+) -> None:
     """Load images from an archive or a layout.
 
     SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], the path of an archive or of a
     layout, or - for stdin.
     """
     from prun.engines.embedded.images import load_images
+    from prun.image.platform import parse_platform
 
     if source and path:
         raise InvalidArgument("--input and SOURCE are both given", hint="either names what to load")
@@ -44,8 +48,9 @@ def load(settings: Mapping[str, str], source: str, path: str, tag: str, no_unpac
     stdin = sys.stdin.buffer if source == "-" else None
     if stdin and stdin.isatty():
         raise InvalidArgument("standard input is a terminal, not an archive", hint="-i FILE, or redirect an archive in")
+    wanted = parse_platform(platform) if platform else None
     with opened(settings) as store:
-        for row in load_images(store, source, tag=tag, unpack=not no_unpack, stdin=stdin):
+        for row in load_images(store, source, tag=tag, unpack=not no_unpack, stdin=stdin, platform=wanted):
             print(row.name if quiet else f"Loaded image: {row.name}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from prun.cli.filters import filter_option
 from prun.cli.groups import AlsoHere
 from prun.cli.imagerows import chosen
 from prun.cli.images import opened
-from prun.cli.listing import RECORD_FORMAT
+from prun.cli.listing import RECORD_FORMAT, print_records
 from prun.cli.output import printable, size
 from prun.errors import FailedPrecondition, InvalidArgument, NotFound
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from prun.engines.embedded.garbage import Removed
+    from prun.metadata import ImageRow
     from prun.state import Store
 
 _PRUNE_FILTERS = ("label", "label!", "until")
@@ -33,13 +35,19 @@ def image() -> None:
 
 @image.command()
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--platform", default="", metavar="OS[/ARCH[/VARIANT]]", help="Of this platform.")
 @RECORD_FORMAT
 @click.pass_obj
-def inspect(settings: Mapping[str, str], names: tuple[str, ...], form: str) -> None:
+def inspect(settings: Mapping[str, str], names: tuple[str, ...], platform: str, form: str) -> None:
     """Show all that is known of images, as JSON."""
-    from prun.cli.inspect import show
+    from prun.cli.inspection.image import inspect_image
+    from prun.engines.embedded.images import find
+    from prun.image.platform import parse_platform
 
-    show(settings, names, ("image",), form)
+    wanted = parse_platform(platform) if platform else None
+    with opened(settings) as store:
+        records = [inspect_image(store, find(store, name), wanted) for name in names]
+    print_records(records, form, indent=2)
 
 
 @image.command()
@@ -78,8 +86,9 @@ def verify(settings: Mapping[str, str], names: tuple[str, ...]) -> int:
 @image.command()
 @click.argument("names", nargs=-1, metavar="[IMAGE...]")
 @click.option("-a", "--all", "everything", is_flag=True, help="Mount all images.")
+@click.option("--format", "form", default="", type=click.Choice(["", "json"]), help="json: podman's fields.")
 @click.pass_obj
-def mount(settings: Mapping[str, str], names: tuple[str, ...], everything: bool) -> None:
+def mount(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, form: str) -> None:
     """Mount images read-only and print where; without IMAGE, list those that are mounted."""
     from prun.engines.embedded.image_mounts import mount_image, mounted_images
     from prun.engines.embedded.images import find
@@ -91,12 +100,32 @@ def mount(settings: Mapping[str, str], names: tuple[str, ...], everything: bool)
     with opened(settings) as store:
         rows = store.metadata.images() if everything else [find(store, name) for name in names]
         if names or everything:
-            found = [(row.name, mount_image(store, row)) for row in rows]
+            found = [(row, mount_image(store, row)) for row in rows]
         else:
             paths = mounted_images(store)
-            found = [(row.name, paths[row.digest]) for row in store.metadata.images() if row.digest in paths]
-    for name, path in found:
-        print(path if len(names) == 1 else f"{printable(name)} {path}")
+            found = [(row, paths[row.digest]) for row in store.metadata.images() if row.digest in paths]
+    if form:
+        print(json.dumps([_mounted(row, path) for row, path in found], indent=1))
+        return
+    for row, path in found:
+        print(path if len(names) == 1 else f"{printable(row.name)} {path}")
+
+
+def _mounted(row: ImageRow, path: str) -> dict[str, object]:
+    names = [row.name] if row.name != row.digest else []
+    return {"id": row.digest.partition(":")[2], "Repositories": names, "mountpoint": path}
+
+
+@image.command()
+@click.argument("name", metavar="IMAGE")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.pass_obj
+def untag(settings: Mapping[str, str], name: str, names: tuple[str, ...]) -> None:
+    """Take names from an image, all of them by default; it stays, without a name if need be."""
+    from prun.engines.embedded.images import untag
+
+    with opened(settings) as store:
+        untag(store, name, names)
 
 
 @image.command()

@@ -37,6 +37,7 @@ def opened(settings: Mapping[str, str]) -> Iterator[Store]:
 @click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
 @click.option("--digests", is_flag=True, help="Show digests.")
+@click.option("-n", "--noheading", is_flag=True, help="Leave out the line of headings.")
 @click.option("--sort", default="created", type=click.Choice(sorted(SORT_KEYS)), help="In which order.")
 @click.pass_obj
 def images(
@@ -48,6 +49,7 @@ def images(
     quiet: bool,
     no_trunc: bool,
     digests: bool,
+    noheading: bool,
     sort: str,
 ) -> None:
     """List images."""
@@ -61,7 +63,7 @@ def images(
         del columns["DIGEST"]
     if quiet:
         rows = list({row["ID"]: row for row in rows}.values())
-    print_listing(rows, columns, form, quiet="ID" if quiet else "")
+    print_listing(rows, columns, form, quiet="ID" if quiet else "", heading=not noheading)
 
 
 @click.command()
@@ -70,8 +72,9 @@ def images(
 @click.option(
     "-f", "--force", is_flag=True, help="All names of an id; what a stopped container uses; a missing one is no error."
 )
+@click.option("-i", "--ignore", is_flag=True, help="A missing one is no error.")
 @click.pass_obj
-def rmi(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, force: bool) -> None:
+def rmi(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, force: bool, ignore: bool) -> None:
     """Remove images: by name, by id or its beginning, by digest."""
     from prun.engines.embedded.garbage import remove
 
@@ -83,7 +86,7 @@ def rmi(settings: Mapping[str, str], names: tuple[str, ...], everything: bool, f
             try:
                 print("\n".join(remove(store, name, force=force).lines()))
             except NotFound as error:
-                if not force:
+                if not force and not ignore:
                     failures.append(error)
             except PrunError as error:
                 failures.append(error)

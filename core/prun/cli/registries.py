@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from prun.image.reference import Reference
     from prun.image.registry.client import Registry
 
+POLICIES = ("always", "missing", "never", "newer")
 Command = TypeVar("Command", bound="Callable[..., object]")
 
 _ACCESS = (
@@ -44,7 +46,9 @@ def with_access(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]...")
+@click.option("-a", "--all-tags", is_flag=True, help="Fetch every tag of the repository.")
+@click.option("--policy", type=click.Choice(POLICIES), default="always", help="When to ask the registry.")
 @click.option("--all-platforms", is_flag=True, help="Fetch the image for every platform that it is made for.")
 @_PLATFORM
 @_QUIET
@@ -55,7 +59,9 @@ def with_access(command: Command) -> Command:
 def pull(
     settings: Mapping[str, str],
     /,
-    name: str,
+    names: tuple[str, ...],
+    all_tags: bool,
+    policy: str,
     all_platforms: bool,
     platform: str,
     quiet: bool,
@@ -63,18 +69,29 @@ def pull(
     creds: str,
     **places: str,
 ) -> None:
-    """Fetch an image from a registry, and print its full name."""
-    from prun.engines.embedded.pulling import pull_image
+    """Fetch an image from a registry, or several, and print their full names."""
+    from prun.engines.embedded.pulling import pull_image, pull_unless
 
     if all_platforms and platform:
         raise InvalidArgument("--all-platforms and --platform cannot both be", hint="leave one out")
     wanted, access = wanted_platform(platform), access_of(creds, places)
     registries = runner_of(settings).settings
-    with opened(settings) as store, shown(progress, quiet=quiet) as listener:
-        row = pull_image(
-            store, name, registries, platform=wanted, everything=all_platforms, access=access, listener=listener
-        )
-    print(row.name)
+    if all_tags:
+        names = tuple(word for name in names for word in _all_tags(settings, name, access))
+    for name in names:
+        with opened(settings) as store, shown(progress, quiet=quiet) as listener:
+            fetch = partial(
+                pull_image,
+                store,
+                name,
+                registries,
+                platform=wanted,
+                everything=all_platforms,
+                access=access,
+                listener=listener,
+            )
+            row = pull_unless(policy, store, name, wanted, fetch)
+        print(row.name, flush=True)
 
 
 @click.command()
@@ -148,6 +165,13 @@ def referrers(
         for each in client.referrers(digest, artifact_type)["manifests"]
     ]  # fmt: skip
     print_listing(rows, {"DIGEST": "Digest", "TYPE": "ArtifactType", "SIZE": "Size"}, form)
+
+
+def _all_tags(settings: Mapping[str, str], name: str, access: Access) -> list[str]:
+    reference, client = _repository(settings, name, access)
+    if name != reference.familiar.rpartition(":")[0] and (":" in name.rpartition("/")[2] or "@" in name):
+        raise InvalidArgument("tag can't be used with --all-tags/-a", hint="name the repository alone")
+    return [f"{reference.domain}/{reference.path}:{tag}" for tag in client.tags()]
 
 
 def _write(path: str, text: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prun.image.layout import ContentStore
     from prun.image.source import Source
     from prun.image.staging import Unpack
+    from prun.types import Platform
 
 _MAX_JOBS = 4
 
@@ -42,17 +43,23 @@ class Loaded(NamedTuple):
 
 @contextmanager
 def loading(
-    source: Source, content: ContentStore, stdin: BinaryIO | None = None, jobs: int = 0, unpack: Unpack | None = None
+    source: Source,
+    content: ContentStore,
+    stdin: BinaryIO | None = None,
+    jobs: int = 0,
+    unpack: Unpack | None = None,
+    platform: Platform | None = None,
 ) -> Iterator[list[Loaded]]:
     """Copy the images of ``source`` into the content store and give them; all of them or, on an error, nothing.
 
-    Of an index, the platforms that the source holds are copied.  ``stdin`` is read for the path ``-``, standard
-    input by default.  ``jobs`` layers are copied side by side where the source allows that; 0 means a default.
-    ``unpack`` is called with the layers of each image for this machine, while they are copied where that is possible.
+    Of an index, the platforms that the source holds are copied, or ``platform`` alone.  ``stdin`` is read for
+    the path ``-``, standard input by default.  ``jobs`` layers are copied side by side where the source allows that; 0
+    means a default.  ``unpack`` is called with the layers of each image for this machine, while they are copied where
+    that is possible.
     Until the context ends nothing of it is garbage: by then the caller has given the images their names.
 
     Raises:
-        NotFound: there is no such file, or no such tag in it.
+        NotFound: there is no such file, no such tag in it, or an image is not for the platform.
         InvalidArgument: it is no archive of images, or an image in it is not valid.
         DataLoss: a blob is missing, damaged, or not of the size or digest that was announced.
         ResourceExhausted: it is beyond a limit, or does not fit on the disk.
@@ -62,7 +69,7 @@ def loading(
         ingest = stack.enter_context(content.ingesting())
         files = _files(source, opened, ingest)
         load_kind = load_docker if _kind(source, files) == "docker-archive" else load_oci
-        stage = Staging(files, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1), unpack)
+        stage = Staging(files, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1), unpack, platform)
         found, wanted = load_kind(stage, source.tag)
         ingest.commit(wanted)
         yield [Loaded(names, target) for names, target in found]

@@ -46,6 +46,12 @@ def load_docker(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...],
     files, ingest = staging.files, staging.ingest
     images = _images(files)
     chosen = _tagged(files, images, tag) if tag else images
+    for image in chosen:
+        if staging.platform and rank(staging.platform, image.platform) is None:
+            name = image.names[0] if image.names else "without a name"
+            raise NotFound(
+                f"{files.label}: image {name!r} is not for {staging.platform}", hint=f"it is for {image.platform}"
+            )
     wanted: dict[str, Descriptor] = {}
     for image in chosen:
         for name, diff_id in zip(image.layers, image.diff_ids, strict=True):

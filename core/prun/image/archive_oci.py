@@ -12,17 +12,19 @@ from prun.errors import DataLoss, InvalidArgument, NotFound
 from prun.image.digest import digest_of, matches
 from prun.image.fields import as_string, load_object
 from prun.image.ingest import NAME_ANNOTATION
-from prun.image.manifest import MAX_DOCUMENT_BYTES, NotAnImage, blobs, is_offered, parse_index, resolve
+from prun.image.manifest import MAX_DOCUMENT_BYTES, NotAnImage, blobs, is_offered, needed_for, parse_index, resolve
 from prun.image.media_type import LAYERS, OCI_INDEX
-from prun.image.platform import host_platform
+from prun.image.platform import host_platform, rank
 from prun.image.reference import is_tag, parse_reference
 from prun.image.staging import check_compression
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prun.image.document import Descriptor
     from prun.image.files import Files
     from prun.image.staging import Staging
-    from prun.types import Layer
+    from prun.types import Layer, Platform
 
 LAYOUT_FILE = "oci-layout"
 _INDEX_FILE = "index.json"
@@ -69,21 +71,31 @@ def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], De
     chosen = _tagged(files, entries, tag) if tag else _all(entries, content)
     needed: dict[str, Descriptor] = {}
     for entry in chosen:
-        for descriptor in blobs(content, entry.target):
+        for descriptor in _blobs_of(content, entry, staging.platform):
             if descriptor["digest"] not in content.made:
                 needed.setdefault(descriptor["digest"], descriptor)
     for descriptor in needed.values():
         _check_blob(files, descriptor)
-    images = [_layers(content, entry.target) for entry in chosen] if staging.unpack else []
+    here = host_platform()
+    if staging.unpack and (not staging.platform or rank(here, staging.platform) is not None):
+        images = [_layers(content, entry.target, staging.platform or here) for entry in chosen]
+    else:
+        images = []
     staging.run({_blob(digest): descriptor for digest, descriptor in needed.items()}, images, _blob)
     made = [ingest.put(data, OCI_INDEX)["digest"] for data in content.made.values()]
     return [(entry.names, _plain(entry.target)) for entry in chosen], [*needed, *made]
 
 
-def _layers(content: _LayoutContent, target: Descriptor) -> tuple[Layer, ...]:
-    """Return the layers of the image for this machine; none where it is one for other machines, or no image."""
+def _blobs_of(content: _LayoutContent, entry: _Entry, platform: Platform | None) -> Iterable[Descriptor]:
+    if platform is None:
+        return blobs(content, entry.target)
+    return needed_for(content, entry.target, platform, entry.called or entry.target["digest"])[1]
+
+
+def _layers(content: _LayoutContent, target: Descriptor, platform: Platform) -> tuple[Layer, ...]:
+    """Return the layers of the image for a platform; none where it is one for others, or no image."""
     try:
-        return resolve(content, target, host_platform(), target["digest"]).layers
+        return resolve(content, target, platform, target["digest"]).layers
     except (NotFound, NotAnImage):
         return ()
 

@@ -305,6 +305,14 @@ def needed(content: Content, target: Descriptor) -> Iterator[Needed]:
         yield Needed(descriptor, True)
 
 
+def needed_for(content: Content, target: Descriptor, platform: Platform, name: str) -> tuple[Image, list[Descriptor]]:
+    """Return the image of ``target`` for one platform, as ``resolve`` does, and every blob that it needs."""
+    image = resolve(content, target, platform, name)
+    found = next(each for each in manifests(content, target) if each.descriptor["digest"] == image.digest)
+    manifest = open_manifest(content, found.descriptor).manifest
+    return image, [*manifest["layers"], manifest["config"], found.descriptor, *reversed(found.indexes)]
+
+
 class _Candidate(NamedTuple):
     rank: int
     order: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prun.image.document import Descriptor
     from prun.image.files import Files
     from prun.image.ingest import Ingest
-    from prun.types import Layer
+    from prun.types import Layer, Platform
 
 # Below this, starting threads costs more than they bring.
 _PARALLEL_BYTES = 8 << 20
@@ -43,10 +43,15 @@ def is_stored(ingest: Ingest, digest: str, size: int) -> bool:
 
 
 class Staging:
-    """The files of one source on their way into an ingest; ``unpack`` None leaves the layers packed."""
+    """The files of one source on their way into an ingest, of images for ``platform`` alone where there is one.
 
-    def __init__(self, files: Files, ingest: Ingest, jobs: int, unpack: Unpack | None) -> None:
-        self.files, self.ingest, self.unpack = files, ingest, unpack
+    ``unpack`` None leaves the layers packed.
+    """
+
+    def __init__(
+        self, files: Files, ingest: Ingest, jobs: int, unpack: Unpack | None, platform: Platform | None = None
+    ) -> None:
+        self.files, self.ingest, self.unpack, self.platform = files, ingest, unpack, platform
         self._jobs = jobs
 
     def run(

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from prun.image.layout import ContentStore
     from prun.metadata import ImageRow
     from prun.state import Store
+    from prun.types import Platform
 
 
-def inspect_image(store: Store, row: ImageRow) -> dict[str, Any]:
-    """Return an image's manifest and config for this machine's platform, or for the first that it has.
+def inspect_image(store: Store, row: ImageRow, platform: Platform | None = None) -> dict[str, Any]:
+    """Return an image's manifest and config for ``platform``; None: for this machine's, or the first that it has.
 
     The fields are those of ``docker image inspect``; ``ManifestDigest`` and ``MediaType`` are prun's own, and so is
     ``Artifact``, the manifest of what is no image: nothing is in the other fields then.
@@ -28,7 +29,7 @@ def inspect_image(store: Store, row: ImageRow) -> dict[str, Any]:
 
     artifact = None
     try:
-        found = describe(store, row)
+        found = describe(store, row, platform)
     except NotAnImage:
         artifact = _artifact(store, row)
         manifest = artifact or {"layers": []}

@@ -113,24 +113,34 @@ def manifest_of(store: Store, digest: str) -> Descriptor:
 
 
 def load_images(
-    store: Store, source: str, *, tag: str = "", unpack: bool = True, stdin: BinaryIO | None = None
+    store: Store,
+    source: str,
+    *,
+    tag: str = "",
+    unpack: bool = True,
+    stdin: BinaryIO | None = None,
+    platform: Platform | None = None,
 ) -> list[ImageRow]:
     """Copy the images of an archive or a layout into the store, and name them.
 
-    ``tag`` names the only image of the source.  An image without a name of its own is known by its digest.  With
-    ``unpack`` the layers for this machine are unpacked at once, which checks their diff IDs; only root can.
+    ``tag`` names the only image of the source; ``platform`` alone is taken of each, where it is given.  An image
+    without a name of its own is known by its digest.  With ``unpack`` the layers for this machine are unpacked at once,
+    which checks their diff IDs; only root can.
 
     Raises:
         InvalidArgument: ``source`` is no archive and no layout; ``tag`` for several images.
+        NotFound: there is no such file; an image is not for the platform.
         DataLoss: something in it is not what it says; nothing is stored.
     """
     from prun.engines.embedded.garbage import collected_on_failure
 
     with collected_on_failure(store):
-        return _load(store, source, tag=tag, unpack=unpack, stdin=stdin)
+        return _load(store, source, tag=tag, unpack=unpack, stdin=stdin, platform=platform)
 
 
-def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO | None) -> list[ImageRow]:
+def _load(
+    store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO | None, platform: Platform | None = None
+) -> list[ImageRow]:
     """Load; what was unpacked before something turned out wrong stays until garbage is collected."""
     from prun.image.archive import loading
 
@@ -142,7 +152,7 @@ def _load(store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO 
         )
     name = new_name(store, tag) if tag else ""
     unpacker = store.snapshots.unpack if unpack and may_mount() else None
-    with loading(parsed, store.content, stdin, unpack=unpacker) as loaded:
+    with loading(parsed, store.content, stdin, unpack=unpacker, platform=platform) as loaded:
         if name and len(loaded) != 1:
             raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
         rows = [
@@ -232,6 +242,28 @@ def tag(store: Store, words: str, name: str) -> ImageRow:
         put(store, [row])
     tell(store, "tag", row)
     return row
+
+
+def untag(store: Store, words: str, names: Iterable[str] = ()) -> None:
+    """Take names from an image, all by default; one that has none then is known by its digest.
+
+    Raises:
+        NotFound: there is no such image, or it has no such name.
+    """
+    with store.using_images():
+        row = find(store, words)
+        known = {each.name: each for each in store.metadata.images() if each.digest == row.digest}
+        going = [str(parse_reference(name, store.aliases)) for name in names] or [
+            name for name in known if name != row.digest
+        ]
+        if missing := [name for name in going if name not in known]:
+            raise NotFound(f"image {words} has no name {missing[0]}", hint=f"it has: {', '.join(known)}")
+        with store.metadata.transaction():
+            for name in going:
+                store.metadata.drop_image(name)
+            store.metadata.put_image(row._replace(name=row.digest))  # unless it has another name
+        write_index(store)
+    tell(store, "untag", *(known[name] for name in going))
 
 
 def new_name(store: Store, words: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from prun.engines.embedded.images import put, repository_of, row_of, tell
+from prun.engines.embedded.images import describe, find, put, repository_of, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, PrunError, Unavailable
-from prun.image.manifest import members
+from prun.image.manifest import NotAnImage, members
 from prun.image.media_type import INDEXES
 from prun.image.partial import KEPT_S, forget_partials
 from prun.image.platform import host_platform
@@ -101,6 +102,36 @@ def pull_image(
     is_new = before is None or before.digest != row.digest
     report("done", row.digest, detail=f"{'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
     return row
+
+
+def pull_unless(
+    policy: str, store: Store, words: str, platform: Platform | None, pull: Callable[[], ImageRow]
+) -> ImageRow:
+    """Let ``pull`` fetch an image, unless podman's ``--policy`` is content with what is here.
+
+    ``missing``: what is here will do; ``never``: nothing else will; ``newer``: it will where ``pull`` fails.
+
+    Raises:
+        NotFound: the policy is ``never``, and it is not here.
+    """
+    here = None
+    if policy != "always":
+        try:
+            here = find(store, words)
+            with suppress(NotAnImage):  # it is for every platform
+                describe(store, here, platform)
+        except NotFound:
+            if policy == "never":
+                raise
+            here = None
+    if here is not None and policy != "newer":
+        return here
+    try:
+        return pull()
+    except PrunError:
+        if here is None:
+            raise
+        return here
 
 
 def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from prun.image.fields import load_object
 from prun.image.identity import chain_ids
-from prun.image.manifest import NotAnImage, blobs, is_image, manifests, open_manifest, resolve
+from prun.image.manifest import NotAnImage, blobs, is_image, needed_for, resolve
 from prun.image.media_type import INDEXES, MANIFESTS
 from prun.image.partial import is_stored, partial
 from prun.image.platform import host_platform
@@ -146,10 +146,7 @@ def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: 
             return Plan(target, needed, resolve(remote, target, host_platform(), name))
         except (NotFound, NotAnImage):
             return Plan(target, needed, None)
-    image = resolve(remote, target, platform, name)
-    found = next(each for each in manifests(remote, target) if each.descriptor["digest"] == image.digest)
-    manifest = open_manifest(remote, found.descriptor).manifest
-    needed = [*manifest["layers"], manifest["config"], found.descriptor, *reversed(found.indexes)]
+    image, needed = needed_for(remote, target, platform, name)
     return Plan(target, needed, image)
 
 
