@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from prun.errors import InvalidArgument
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
     from prun.spec.provenance import Explanation
+    from prun.timeline import Timeline
     from prun.types import Platform
 
 # They are about a user at a terminal.
@@ -39,7 +41,7 @@ class Result(NamedTuple):
     """How a run ended: the container's exit code (128+n for signal n), what it wrote, and its id.
 
     ``timed_out``: prun killed it when ``timeout`` had passed; the exit code is then 137.  ``left``: it lives on
-    (``detach``), its exit code is not known yet.
+    (``detach``), its exit code is not known yet.  ``timeline``: where the time went, if ``timing`` asked for that.
     """
 
     exit_code: int
@@ -48,6 +50,7 @@ class Result(NamedTuple):
     id: str
     timed_out: bool = False
     left: bool = False
+    timeline: Timeline | None = None
 
 
 class Reference(NamedTuple):
@@ -229,12 +232,32 @@ class Runner:
         code = 0 if done.status is None else done.status.code
         return Result(code, done.stdout, done.stderr, request.id, left=done.status is None)
 
-    def execute(self, request: RunRequest, signals: ForwardedSignals | None = None) -> Result:
-        """Run a finished request; ``signals`` are those of ``pipeline.run``."""
+    def execute(
+        self, request: RunRequest, signals: ForwardedSignals | None = None, timeline: Timeline | None = None
+    ) -> Result:
+        """Run a finished request; ``signals`` are those of ``pipeline.run``, ``timeline`` is told what takes time."""
         from prun import pipeline
 
-        outcome = pipeline.run(request, self.hooks, signals)
-        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left)
+        with self._hooks_for(request, timeline) as (hooks, kept):
+            outcome = pipeline.run(request, hooks, signals)
+        return Result(
+            outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left, kept
+        )
+
+    @contextmanager
+    def _hooks_for(
+        self, request: RunRequest, timeline: Timeline | None = None
+    ) -> Iterator[tuple[Hooks, Timeline | None]]:
+        """Give the hooks for a run, and the timeline that they tell: none where nobody wants to be told."""
+        if request.observation is None:
+            yield self.hooks, None
+            return
+        from prun.observing import watched
+        from prun.timeline import Timeline
+
+        timeline = timeline or Timeline(request.id)
+        with watched(request, lambda: self.hooks, timeline) as hooks:
+            yield hooks, timeline
 
     def create(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> str:
         """Make a container without starting it, and return its id.
@@ -247,11 +270,12 @@ class Runner:
         self.make(request)
         return request.id
 
-    def make(self, request: RunRequest) -> None:
-        """Make the container of a finished request without starting it."""
+    def make(self, request: RunRequest, timeline: Timeline | None = None) -> None:
+        """Make the container of a finished request without starting it; ``timeline`` as in ``execute``."""
         from prun import pipeline
 
-        pipeline.create(request, self.hooks)
+        with self._hooks_for(request, timeline) as (hooks, _):
+            pipeline.create(request, hooks)
 
     def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[Entry]:
         """Return what a container has written, the last ``tail`` lines of it; ``follow``: until it has ended.

@@ -57,6 +57,7 @@ class RunOptions(TypedDict, total=False):
     dns: Sequence[str]
     dns_option: Sequence[str]
     dns_search: Sequence[str]
+    events_fd: int
     explain: bool
     gidmap: Sequence[str]
     gpus: str
@@ -96,7 +97,9 @@ class RunOptions(TypedDict, total=False):
     stop_timeout: int
     sysctl: Mapping[str, str]
     timeout: float
+    timing: bool
     tmpfs: Sequence[str]
+    trace: str
     tz: str
     uidmap: Sequence[str]
     ulimit: Sequence[str]

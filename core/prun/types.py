@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prun.request.files import SecretRequest
     from prun.request.health import HealthRequest
     from prun.request.mounts import MountRequest
+    from prun.request.observation import Observation
     from prun.request.resources import Resources
     from prun.request.supervision import LogRequest
 
@@ -228,6 +229,9 @@ class RunRequest(NamedTuple):
 
     # prun.request.health
     health: "HealthRequest | None" = None
+
+    # prun.request.observation
+    observation: "Observation | None" = None
 
 
 # Fields that only a runtime can honour.

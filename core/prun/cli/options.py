@@ -62,6 +62,7 @@ RUN = (
     Option("env", "list", "Set an environment variable; KEY alone takes the host's value.", "e", "KEY[=VALUE]"),
     Option("env-file", "list", "Read environment variables from a file.", metavar="FILE"),
     Option("env-host", "flag", "Start from the host's environment variables."),
+    Option("events-fd", "value", "Write a line of JSON for each event of the run to this descriptor.", metavar="N"),
     Option("explain", "flag", "Keep with the container why each field of its spec is as it is (prun explain)."),
     Option("gidmap", "list", "Map group ids in a user namespace.", metavar="CONTAINER:HOST[:SIZE]"),
     Option("gpus", "value", "Add GPUs, by their CDI devices.", metavar="all|NUMBER|device=..."),
@@ -121,7 +122,9 @@ RUN = (
     Option("stop-timeout", "value", "How long stop waits for the process to end (default 10).", metavar="SECONDS"),
     Option("sysctl", "list", "Set a kernel parameter of the container's namespaces.", metavar="KEY=VALUE"),
     Option("timeout", "value", "Kill the container after so many seconds.", metavar="SECONDS"),
+    Option("timing", "flag", "Show on stderr where the time went: stages, hooks and plugins."),
     Option("tmpfs", "list", "Mount a tmpfs.", metavar="PATH[:OPTIONS]"),
+    Option("trace", "value", "Write the same for Perfetto; otlp: send it by OpenTelemetry.", metavar="FILE|otlp"),
     Option("tty", "flag", "Give the process a terminal.", "t"),
     Option("tz", "value", "The time zone, as in Europe/Berlin; local for the host's.", metavar="ZONE"),
     Option("uidmap", "list", "Map user ids in a user namespace.", metavar="CONTAINER:HOST[:SIZE]"),
@@ -137,7 +140,7 @@ RUN = (
 )
 # ``prun spec`` prints, and has nothing to keep it with.
 SPEC = (
-    *(option for option in RUN if option.name != "explain"),
+    *(option for option in RUN if option.name not in ("events-fd", "explain", "timing", "trace")),
     Option("explain", "flag", "Print why each field is as it is, and not the spec."),
     Option("format", "value", "How --explain prints it (default text).", metavar="FORMAT", choices=("text", "json")),
 )

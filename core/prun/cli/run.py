@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from prun.api import Runner, checked_name, new_id
@@ -17,11 +18,12 @@ from prun.request.environment import from_files, from_host, labels_from_files, p
 from prun.types import Origin, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from prun.cli.grammar import Parsed
     from prun.image.registry.progress import Listener
+    from prun.timeline import Timeline
     from prun.types import Platform
 
 DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
@@ -34,8 +36,8 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
     runner, request = asked("run", words, settings)
     check_combination(request)
     _become_root(runner, settings)
-    with ForwardedSignals() as signals:
-        result = runner.execute(request, signals)
+    with ForwardedSignals() as signals, _waterfall(request) as timeline:
+        result = runner.execute(request, signals, timeline)
     if request.detach:
         print(result.id)
         return 0
@@ -53,9 +55,27 @@ def create(words: Sequence[str], settings: Mapping[str, str]) -> int:
         raise InvalidArgument("unknown flag: --detach", hint="prun create starts nothing; prun start does")
     check_combination(request)
     _become_root(runner, settings)
-    runner.make(request)
+    with _waterfall(request) as timeline:
+        runner.make(request, timeline)
     print(request.id)
     return 0
+
+
+@contextmanager
+def _waterfall(request: RunRequest) -> Iterator[Timeline | None]:
+    """Give a run that is watched its timeline, which began when this process did; with --timing, show it at the end."""
+    if request.observation is None:
+        yield None
+        return
+    from prun.cli import waterfall
+    from prun.timeline import Timeline
+
+    timeline = Timeline(request.id, waterfall.began_ns())
+    try:
+        yield timeline
+    finally:
+        if request.observation.timing:
+            waterfall.show(timeline)
 
 
 def check_combination(request: RunRequest) -> None:

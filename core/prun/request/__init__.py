@@ -41,6 +41,7 @@ TOPICS = {
         *("health_start_period", "health_timeout", "no_healthcheck"),
     ),
     "altering": ("hook", "patch"),
+    "observation": ("events_fd", "timing", "trace"),
     "supervision": ("detach", "log_driver", "log_opt", "restart", "stop_timeout"),
 }
 OPTIONS = frozenset(name for names in TOPICS.values() for name in names)
