@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from pluggy import PluginManager
-
 from prun import hookspecs
 from prun.errors import InvalidArgument
 from prun.plugins import Hooks
@@ -23,7 +21,7 @@ from prun.request.observation import OTLP, Observation
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from pluggy import HookImpl
+    from pluggy import HookImpl, PluginManager
 
     from prun.timeline import Timeline
     from prun.types import Event, RunRequest, Stage
@@ -37,11 +35,11 @@ class WatchedHooks(Hooks):
     def __init__(self, hooks: Hooks, timeline: Timeline, events_fd: int = -1) -> None:
         vars(self).update(vars(hooks))
         self.base = self if hooks.base is hooks else hooks.base
-        self._timeline, self._events_fd = timeline, events_fd
+        self._plain, self._timeline, self._events_fd = hooks, timeline, events_fd
         self._pm = _with_a_clock(hooks._pm, timeline)
 
     def including(self, files: Iterable[str]) -> Hooks:
-        return WatchedHooks(super().including(files), self._timeline, self._events_fd)
+        return WatchedHooks(self._plain.including(files), self._timeline, self._events_fd)
 
     @contextmanager
     def at(self, stage: Stage) -> Iterator[None]:
@@ -130,7 +128,7 @@ def _written(fd: int, data: bytes) -> bool:
 
 
 def _with_a_clock(pm: PluginManager, timeline: Timeline) -> PluginManager:
-    copy = PluginManager("prun")
+    copy = type(pm)("prun")
     copy.add_hookspecs(hookspecs)
     for name, plugin in pm.list_name_plugin():
         copy.register(plugin, name)

@@ -202,6 +202,15 @@ def test_wrappers_do_under_the_clock_what_they_do_without(runner: Runner) -> Non
     assert watched.base is watched
 
 
+def test_the_hooks_of_one_run_are_timed_too(runner: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("from prun import hookimpl\n@hookimpl\ndef prun_mounts():\n    return []\n")
+    file.chmod(0o600)
+    timeline = runner.run("scratch", ["true"], timing=True, hook=[str(file)]).timeline
+    assert timeline is not None
+    assert [span.name for span in timeline.spans if "own.py" in span.plugin] == ["prun_mounts"]
+
+
 def test_the_plugins_of_other_runs_are_left_alone(runner: Runner) -> None:
     before = [impl.function for impl in runner.hooks._pm.hook.prun_resolve_image.get_hookimpls()]
     runner.run("scratch", ["true"], timing=True)
