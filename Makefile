@@ -49,7 +49,7 @@ format: $(VENV)/.tools ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(VENV)/.tools ## Generate protos/prun_protos from protos/prun/v1
+protos: $(VENV)/.tools ## Generate protos/prun_protos from protos/
 	$(BIN)/python scripts/generate_protos.py
 
 bench: $(VENV)/.tools bench-packages dist/busybox.tar ## Measure against runc, podman and ctr, side by side

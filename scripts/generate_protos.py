@@ -1,4 +1,4 @@
-"""Generate protos/prun_protos from protos/prun/v1/*.proto, with the oldest generator whose code we support.
+"""Generate protos/prun_protos from protos/{prun,containerd}/v1/*.proto, with the oldest generator whose code we support.
 
 Generated code runs with the protobuf and grpcio that it was generated for, and newer ones: the versions here are the
 lower bounds of ``dependencies`` in pyproject.toml.  The generator gets a virtual environment of its own, since it does
@@ -18,8 +18,10 @@ import venv
 from pathlib import Path
 
 GENERATOR = "grpcio-tools==1.66.2"
+DOCSTRING = '"""Code generated from protos/ by `make protos`."""'
 PROTOS = Path(__file__).resolve().parents[1] / "protos"
-SOURCES = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("prun/v1/*.proto"))
+# containerd's have no services: their methods are called by path, and need no stubs.
+SOURCES = {"prun": ("python", "pyi", "grpc_python"), "containerd": ("python", "pyi")}
 
 
 def generate(target: Path) -> None:
@@ -30,12 +32,14 @@ def generate(target: Path) -> None:
         python = str(Path(directory, "Scripts" if sys.platform == "win32" else "bin", "python"))
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, GENERATOR], check=True)
-        shutil.rmtree(target / "prun", ignore_errors=True)
         target.mkdir(exist_ok=True)
-        kinds = [f"--{kind}_out={target.absolute()}" for kind in ("python", "pyi", "grpc_python")]
-        subprocess.run([python, "-m", "grpc_tools.protoc", "-I.", *kinds, *SOURCES], check=True, cwd=PROTOS)
-    for package in (target / "prun", target / "prun" / "v1"):
-        (package / "__init__.py").write_text('"""Code generated from protos/ by `make protos`."""\n', encoding="utf-8")
+        for name, kinds in SOURCES.items():
+            shutil.rmtree(target / name, ignore_errors=True)
+            outputs = [f"--{kind}_out={target.absolute()}" for kind in kinds]
+            sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob(f"{name}/v1/*.proto"))
+            subprocess.run([python, "-m", "grpc_tools.protoc", "-I.", *outputs, *sources], check=True, cwd=PROTOS)
+            for package in (target / name, target / name / "v1"):
+                (package / "__init__.py").write_text(f"{DOCSTRING}\n", encoding="utf-8")
     # protoc imports modules by the path of their .proto: prun/v1 would be a part of our own package prun.
     for path in target.glob("prun/v1/*_pb2*"):
         text = path.read_text(encoding="utf-8")

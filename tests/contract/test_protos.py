@@ -13,6 +13,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 ROOT = Path(__file__).parents[2]
 PROTOS = ROOT / "protos"
 SOURCES = sorted(path.stem for path in PROTOS.glob("prun/v1/*.proto"))
+CONTAINERD = "containerd.v1.api"
+ALL = [*(f"prun.v1.{name}" for name in SOURCES), CONTAINERD]
 SERVICES = {
     "Execution": "Create Start Delete Get List Kill Pause Resume Exec ResizePty CloseIO Wait Pids Metrics",
     "RootFS": "Unpack Prepare Mounts Remove",
@@ -27,7 +29,7 @@ SERVICES = {
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FileDescriptorProto]:
     """What protoc makes of the sources today, comments included, by the name of the file."""
     out = tmp_path_factory.mktemp("protos") / "set"
-    sources = [f"prun/v1/{name}.proto" for name in SOURCES]
+    sources = [f"{name.replace('.', '/')}.proto" for name in ALL]
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--descriptor_set_out={out}", *sources]
     subprocess.run([*command, "--include_source_info"], cwd=PROTOS, check=True)
     return {Path(file.name).stem: file for file in FileDescriptorSet.FromString(out.read_bytes()).file}
@@ -47,12 +49,12 @@ def plain(file: FileDescriptorProto) -> FileDescriptorProto:
     return result
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_generated_messages_are_those_of_the_source(compiled: dict[str, FileDescriptorProto], name: str) -> None:
-    module = importlib.import_module(f"prun_protos.prun.v1.{name}_pb2")
+    module = importlib.import_module(f"prun_protos.{name}_pb2")
     generated = FileDescriptorProto()
     module.DESCRIPTOR.CopyToProto(generated)
-    assert plain(generated) == plain(compiled[name]), "stale: run make protos"
+    assert plain(generated) == plain(compiled[name.rpartition(".")[2]]), "stale: run make protos"
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -73,7 +75,8 @@ def test_generating_again_changes_nothing(tmp_path: Path) -> None:
     assert fresh.keys() >= {f"prun/v1/{name}_pb2.py" for name in SOURCES}
     for path, text in fresh.items():
         assert (PROTOS / "prun_protos" / path).read_text() == text, f"{path} is stale: run make protos"
-    ours = {str(path.relative_to(PROTOS / "prun_protos")) for path in (PROTOS / "prun_protos" / "prun").rglob("*.py*")}
+    package = PROTOS / "prun_protos"
+    ours = {str(path.relative_to(package)) for path in package.rglob("*.py*") if path.parent != package}
     assert {path for path in ours if "__pycache__" not in path} <= fresh.keys()
 
 
@@ -82,7 +85,7 @@ def test_the_services_are_the_agreed_ones(compiled: dict[str, FileDescriptorProt
     assert found == SERVICES
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [*SOURCES, "api"])
 def test_everything_is_documented(compiled: dict[str, FileDescriptorProto], name: str) -> None:
     # A location's path alternates field numbers of the descriptor and indexes: an even length names a definition.
     # The last number tells what: 4 message, 5 enum, 6 service of a file; 2 field, 3 message, 4 enum of a message;
