@@ -13,9 +13,9 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN_PACKAGES   := runc conmon catatonit busybox-static golang-github-containers-common python3-venv
 # What the tests compare with and are checked against: other tools, the OCI schemas, Debian itself.
 TEST_PACKAGES  := $(RUN_PACKAGES) apparmor uidmap fuse-overlayfs crun umoci skopeo debootstrap libcap2-bin attr strace tzdata qemu-system-x86 \
-                  podman docker-registry apache2-utils openssl bash zsh fish \
+                  podman containerd docker-registry apache2-utils openssl bash zsh fish \
                   golang-github-opencontainers-specs-dev golang-github-opencontainers-image-spec-dev
-BENCH_PACKAGES := $(TEST_PACKAGES) containerd
+BENCH_PACKAGES := $(TEST_PACKAGES)
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 18

@@ -1,4 +1,4 @@
-"""Generate protos/prun_protos from protos/{prun,containerd}/v1/*.proto, with the oldest generator whose code we support.
+"""Generate protos/prun_protos from protos/*/v1/*.proto, with the oldest generator whose code we support.
 
 Generated code runs with the protobuf and grpcio that it was generated for, and newer ones: the versions here are the
 lower bounds of ``dependencies`` in pyproject.toml.  The generator gets a virtual environment of its own, since it does

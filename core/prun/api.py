@@ -12,11 +12,11 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from prun.errors import InvalidArgument
-from prun.types import NOTHING, RunRequest
+from prun.errors import InvalidArgument, Unimplemented
+from prun.types import EMBEDDED, NOTHING, RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
     from prun.config import Settings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prun.logs import Entry
     from prun.options import ExecOptions, RegistryOptions, RunOptions
     from prun.plugins import Hooks
+    from prun.services import ImageService
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
     from prun.spec.provenance import Explanation
@@ -63,6 +64,7 @@ class Reference(NamedTuple):
 class Runner:
     """Runs containers with one choice of runtime, plugins and directories; may be used from several threads.
 
+    ``engine_options`` say which engine of its kind: containerd's are ``address``, ``namespace`` and ``snapshotter``.
     ``plugins``: names of the plugins to load, all when None.  ``config``: a ``prun.toml`` beside the usual ones.
     ``warn`` is told, in a sentence, what went wrong without stopping anything.
 
@@ -75,7 +77,8 @@ class Runner:
         self,
         *,
         runtime: str = "",
-        engine: str = "embedded",
+        engine: str = "",
+        engine_options: Mapping[str, str] = NOTHING,
         plugins: Sequence[str] | None = None,
         root: str = "",
         state: str = "",
@@ -90,7 +93,12 @@ class Runner:
         self.runtime = runtime or os.environ.get("PRUN_RUNTIME") or self.settings.runtime or "linux"
         self.root = root or os.environ.get("PRUN_ROOT") or self.settings.root or places.default_root()
         self.state = state or os.environ.get("PRUN_STATE") or self.settings.state or places.default_state()
-        self._engine = engine
+        self.engine = engine or os.environ.get("PRUN_ENGINE") or EMBEDDED
+        self.engine_options = engine_options
+        if self.engine != EMBEDDED or engine_options:
+            from prun.loading import engine_options as settled
+
+            self.engine_options = settled(self.engine, engine_options)
         self._plugins = plugins
         self._warn = warn
         self._hooks: Hooks | None = None
@@ -110,12 +118,26 @@ class Runner:
         only = loading.names_of(os.environ.get("PRUN_PLUGINS")) if self._plugins is None else self._plugins
         return loading.load(
             runtime,
-            engine=self._engine,
+            engine=self.engine,
             only=only,
             settings=self.settings.plugins,
             warn=self._warn,
             last_resort=self.last_resort,
         )
+
+    @property
+    def images(self) -> ImageService:
+        """The images of an engine that keeps them elsewhere than in our own store.
+
+        Raises:
+            Unimplemented: this one does not.
+        """
+        from prun.loading import engine_module
+
+        module = engine_module(self.engine)
+        if module is None:
+            raise Unimplemented(f"the images of engine {self.engine} are those of the store", hint="Runner.pull, push")
+        return module.image_service(self.root, self.engine_options, self.settings.aliases)
 
     @property
     def containers(self) -> Containers:
@@ -156,6 +178,16 @@ class Runner:
 
         if all_platforms and options.get("platform"):
             raise InvalidArgument("all_platforms and platform cannot both be", hint="leave one out")
+        if self.engine != EMBEDDED:
+            row = self.images.pull(
+                name,
+                self.settings,
+                platform=_platform(options),
+                everything=all_platforms,
+                access=_access(options),
+                listener=options.get("progress"),
+            )
+            return Reference(row.name, row.digest)
         with Store(self.root, self.state, self.settings.aliases) as store:
             row = pull_image(
                 store,
@@ -178,6 +210,8 @@ class Runner:
         from prun.engines.embedded.pushing import push_image
         from prun.state import Store
 
+        if self.engine != EMBEDDED:
+            raise Unimplemented(f"engine {self.engine} does not support push")
         with Store(self.root, self.state, self.settings.aliases) as store:
             pushed = push_image(
                 store,
@@ -333,6 +367,8 @@ class Runner:
             args=tuple(args),
             name=checked_name(asked.pop("name", "") or container_id),
             runtime=self.runtime,
+            engine=self.engine,
+            engine_options=self.engine_options,
             entrypoint=_words(asked.pop("entrypoint", None)),
             env=(*removed(asked.pop("unsetenv", ())), *(f"{key}={value}" for key, value in env.items())),
             readonly=asked.pop("read_only", False),

@@ -39,9 +39,10 @@ def find_task(store: Store, row: ContainerRow) -> Task:
     from prun.loading import load
 
     container = Container(
-        row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options, row.start_time
-    )
-    return load(row.runtime, only=[]).load_task(container)
+        row.id, row.runtime, store.bundle(row.id), store.root, store.state, row.pid, row.options, row.start_time,
+        row.engine, row.engine_options, row.keep and row.status != "created",
+    )  # fmt: skip
+    return load(row.runtime, engine=row.engine, only=[]).load_task(container)
 
 
 def live_task(store: Store, row: ContainerRow) -> LiveTask:

@@ -46,6 +46,8 @@ def execute(store: Store, row: ContainerRow, request: ExecRequest, signals: Forw
     if request.monitored:
         cleanup = ("container", "cleanup", row.id, "--session", request.id)
         request = request._replace(exit_command=(*own_command(store.root, store.state), *cleanup))
+    if not getattr(task, "outlives", True):
+        request = request._replace(detach_keys="")  # there is nothing to leave it to
     with ExitStack() as stack:
         console = stack.enter_context(_console(request))
         stack.enter_context(sessions.directory(path))

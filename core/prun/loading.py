@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from prun import discovery
 from prun.config import PluginSettings
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from prun.discovery import EntryPoint
+    from prun.services import EngineModule
     from prun.trust import Trust
 
 
@@ -69,6 +70,33 @@ def load(
     hooks = Hooks.of(runtime=chosen_ones[0], engine=chosen_ones[1], plugins=plugins, settings=settings, guards=guards)
     hooks.warn = warn
     return hooks
+
+
+def engine_options(engine: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the options of an engine as they will be used (``prun.services.EngineModule``).
+
+    Raises:
+        NotFound: no installed distribution offers that engine.
+        InvalidArgument: it has no such option, or the option cannot be used.
+    """
+    module = engine_module(engine)
+    if module is not None:
+        return module.options(given)
+    for key in given:
+        raise InvalidArgument(f"engine {engine} has no option {key!r}", hint="--engine names one that has")
+    return given
+
+
+def engine_module(engine: str) -> EngineModule | None:
+    """Return what an engine offers beside its hooks, None where it works on our own store.
+
+    Raises:
+        NotFound: no installed distribution offers that engine.
+    """
+    entry = _named("engine", engine, discovery.entry_points(ENGINES))
+    guard = Guard(engine, f"{entry.distribution} {entry.version}", timeout_s=DEFAULT_S)
+    module = _import(entry, guard, trust_of_root)
+    return cast("EngineModule", module) if hasattr(module, "options") else None
 
 
 def chosen(

@@ -141,7 +141,7 @@ def settled(request: RunRequest, hooks: Hooks) -> tuple[RunRequest, RuntimeInfo]
             log=settled_log(request.log, os.path.join(os.path.abspath(request.root), "containers", request.id)),
             exit_command=(*own_command(request.root, request.state), "container", "cleanup", request.id),
         )
-    return request._replace(two_step=two_step, view_only=not info.executes, monitored=monitored), info
+    return request._replace(two_step=two_step, view_only=not info.executes, monitored=monitored, shim=info.shim), info
 
 
 def health_of(request: RunRequest, image: Image) -> str:

@@ -164,6 +164,8 @@ class Store:
             digest="",
             runtime=request.runtime,
             options=request.options,
+            engine=request.engine,
+            engine_options=request.engine_options,
             labels=request.labels,
             keep=not request.remove,
             created_at=time.time(),

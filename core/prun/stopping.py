@@ -8,10 +8,21 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, cast
 
-from prun.ending import LIVING, RELEASE_S, at_work, ended_here, find_task, is_next_run, live_task, wait_for_end
+from prun.ending import (
+    LIVING,
+    RELEASE_S,
+    at_work,
+    end_task,
+    ended_here,
+    find_task,
+    is_next_run,
+    live_task,
+    wait_for_end,
+)
 from prun.errors import FailedPrecondition, NotFound, PluginError, Unavailable, Unimplemented
 from prun.record import Record, is_alive, own_lease, remove_bundle
 from prun.recovery import recover
+from prun.types import EMBEDDED
 
 if TYPE_CHECKING:
     from prun.live import LiveTask
@@ -177,6 +188,8 @@ def remove_container(store: Store, row: ContainerRow, *, volumes: bool = False) 
                 if time.monotonic() > deadline:
                     raise
         record = Record(store, row)
+        if row.engine != EMBEDDED:  # its root is not in our snapshots
+            end_task(store, row._replace(keep=False))
         remove_bundle(record.bundle)
         record.remove(volumes=volumes)
 

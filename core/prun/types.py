@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
+EMBEDDED = "embedded"  # the engine that needs no daemon
+
 Stage = Literal["resolve", "prepare", "spec", "console", "create", "start", "wait", "delete"]
 Status = Literal["created", "running", "paused", "restarting", "stopped"]
 
@@ -110,7 +112,8 @@ class RunRequest(NamedTuple):
     request has looked up the host's values.  ``options`` are the runtime's own (``--opt KEY=VALUE``, ``[runtimes.*]``),
     ``security`` the words of ``--security-opt``.  ``root`` keeps what lasts (images, snapshots), ``state`` what ends
     with the machine's uptime (bundles, the OCI runtime's state).  ``config`` is the ``prun.toml`` beside the usual
-    ones, for whoever needs more of what they say; ``aliases`` are their short names for images.
+    ones, for whoever needs more of what they say; ``aliases`` are their short names for images.  ``engine_options`` say
+    which engine of its kind (``prun.services.EngineModule``), ``shim`` is the runtime's (``RuntimeInfo``).
 
     ``monitored``: the pipeline has decided that the task outlives prun, and something else waits for it; when it has
     ended, that calls ``exit_command``.  ``again``: the container is recorded already, and ``digest`` is its image's
@@ -137,6 +140,9 @@ class RunRequest(NamedTuple):
     args: tuple[str, ...] = ()
     name: str = ""
     runtime: str = "linux"
+    engine: str = EMBEDDED
+    engine_options: Mapping[str, str] = NOTHING
+    shim: str = ""
     entrypoint: tuple[str, ...] | None = None
     env: tuple[str, ...] = ()
     host_env: tuple[str, ...] = ()  # --env-host: what the image and ``env`` go over
@@ -307,6 +313,7 @@ class Container(NamedTuple):
     """What a later process needs to find a container's task again: the record, not the process.
 
     ``pid`` and ``start_time`` (clock ticks since boot) are what was recorded of its process, None and 0 if nothing was.
+    ``keep``: the container stays when its task is deleted; else the engine lets go of all that it holds of it.
     """
 
     id: str
@@ -317,6 +324,9 @@ class Container(NamedTuple):
     pid: int | None = None
     options: Mapping[str, str] = NOTHING
     start_time: int = 0
+    engine: str = EMBEDDED
+    engine_options: Mapping[str, str] = NOTHING
+    keep: bool = True
 
 
 class FileStat(NamedTuple):

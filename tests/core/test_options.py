@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs/run.md"
 COMMAND_LINE_ONLY = {"detach_keys", "env_file", "env_host", "interactive", "label_file", "quiet", "sig_proxy", "tty"}
 # What the library calls otherwise.
 RENAMED = {"annotation": "annotations", "label": "labels", "rm": "remove"}
-RUNNERS = {"engine", "runtime"}
+RUNNERS = {"address", "engine", "namespace", "runtime", "snapshotter"}
 
 
 def library() -> set[str]:

@@ -88,6 +88,11 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         from prun.cli import run
 
         return {"create": run.create, "run": run.run, "spec": run.spec}[name](rest, settings)
+    engine = settings.get("engine") or os.environ.get("PRUN_ENGINE", "")
+    if engine not in ("", "embedded"):
+        from prun.cli.engine import invoke
+
+        return invoke(engine, parsed.rest, settings)
     if name == "exec" and "--help" not in _options_before(rest):
         from prun.cli import execution
 

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from prun.cli.grammar import Option
 
 
-def invoke(words: Sequence[str], settings: Mapping[str, str]) -> int:
-    """Run a command other than ``run`` and ``spec``, or print help.
+def invoke(words: Sequence[str], settings: Mapping[str, str], command: click.Command | None = None) -> int:
+    """Run a command other than ``run`` and ``spec``, or print help; ``command`` instead of that of the first word.
 
     Raises:
         InvalidArgument: click could not parse the words.
     """
     try:
-        result = main.main(list(words), prog_name="prun", standalone_mode=False, obj=settings)
+        if command is None:
+            result = main.main(list(words), prog_name="prun", standalone_mode=False, obj=settings)
+        else:
+            name = f"prun {words[0]}"
+            result = command.main(list(words[1:]), prog_name=name, standalone_mode=False, obj=settings)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "prun"
         raise InvalidArgument(error.format_message().rstrip("."), hint=f"see {path} --help") from error

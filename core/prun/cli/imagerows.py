@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from prun.engines.embedded.images import Described
     from prun.metadata import ImageRow
+    from prun.services import ImageStore
     from prun.state import Store
 
 FILTERS = ("before", "dangling", "id", "label", "label!", "reference", "since", "until")
@@ -54,22 +55,18 @@ SORT_KEYS: dict[str, Callable[[Listed], Any]] = {
 }
 
 
-def chosen(store: Store, filters: Sequence[str], *, everything: bool = False) -> list[Listed]:
-    """Return the images that fit all filters; ``everything``: those without a row that containers need, too.
+def chosen(store: ImageStore, filters: Sequence[str], *, more: Sequence[ImageRow] = ()) -> list[Listed]:
+    """Return the images that fit all filters; ``more``: those without a name that count, too.
 
     Raises:
         InvalidArgument: a filter is none.
     """
     fits = parse_filters(filters, _keys(store))
-    rows = store.metadata.images()
-    if everything:
-        from prun.engines.embedded.garbage import nameless
-
-        rows += nameless(store)
+    rows = [*store.metadata.images(), *more]
     return [each for each in (_opened(store, row) for row in rows) if fits(each)]
 
 
-def listed(store: Store, each: Listed, *, no_trunc: bool) -> dict[str, Any]:
+def listed(store: ImageStore, each: Listed, *, no_trunc: bool) -> dict[str, Any]:
     """Return the fields of an image in a list; ``Name`` and ``MediaType`` are prun's own."""
     from prun.engines.embedded.garbage import users
 
@@ -131,7 +128,7 @@ def _short(digest: str) -> str:
     return digest.partition(":")[2][:12]
 
 
-def _opened(store: Store, row: ImageRow) -> Listed:
+def _opened(store: ImageStore, row: ImageRow) -> Listed:
     from prun.engines.embedded.images import describe
     from prun.image.manifest import blobs
 
@@ -146,7 +143,7 @@ def _opened(store: Store, row: ImageRow) -> Listed:
     return Listed(row, size_bytes, row.created_at if created_at is None else created_at, labels)
 
 
-def _keys(store: Store) -> dict[str, Key[Listed]]:
+def _keys(store: ImageStore) -> dict[str, Key[Listed]]:
     return {
         "before": _than(store, lambda ours, theirs: ours < theirs),
         "dangling": truth(lambda each: each.row.name == each.row.digest),
@@ -161,7 +158,7 @@ def _keys(store: Store) -> dict[str, Key[Listed]]:
     }
 
 
-def _than(store: Store, compare: Callable[[float, float], bool]) -> Key[Listed]:
+def _than(store: ImageStore, compare: Callable[[float, float], bool]) -> Key[Listed]:
     """Return a key that takes another image, and compares when the two were made."""
 
     def test(value: str) -> Callable[[Listed], bool]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+IMAGES_COLUMNS = {"REPOSITORY": "Repository", "TAG": "Tag", "IMAGE ID": "ID", "CREATED": "CreatedSince", "SIZE": "Size"}
+
+
 @contextmanager
 def opened(settings: Mapping[str, str]) -> Iterator[Store]:
     """Open the store that the global options choose, and clean up after dead processes first."""
@@ -53,14 +56,15 @@ def images(
     sort: str,
 ) -> None:
     """List images."""
+    from prun.engines.embedded.garbage import nameless
+
     words = (*filters, f"reference={reference}") if reference else filters
     with opened(settings) as store:
-        found = chosen(store, words, everything=everything)
+        found = chosen(store, words, more=nameless(store) if everything else ())
         rows = [listed(store, each, no_trunc=no_trunc) for each in sorted(found, key=SORT_KEYS[sort])]
-    columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", "IMAGE ID": "ID",
-               "CREATED": "CreatedSince", "SIZE": "Size"}  # fmt: skip
-    if not digests:
-        del columns["DIGEST"]
+    columns = dict(IMAGES_COLUMNS)
+    if digests:
+        columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", **columns}
     if quiet:
         rows = list({row["ID"]: row for row in rows}.values())
     print_listing(rows, columns, form, quiet="ID" if quiet else "", heading=not noheading)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from prun.cli.grammar import Option
 
+ENGINE = (
+    Option("address", "value", "Socket of the engine containerd (CONTAINERD_ADDRESS).", metavar="PATH"),
+    Option("engine", "value", "Where images, snapshots and tasks live (PRUN_ENGINE).", metavar="NAME"),
+    Option("namespace", "value", "Namespace of containerd (CONTAINERD_NAMESPACE, default).", metavar="NAME"),
+    Option("snapshotter", "value", "Snapshotter of containerd (CONTAINERD_SNAPSHOTTER).", metavar="NAME"),
+)
+
 GLOBAL = (
+    *ENGINE,
     Option("root", "value", "Keep images and containers here (PRUN_ROOT).", metavar="DIR"),
     Option("state", "value", "Keep what ends with the machine's uptime here (PRUN_STATE).", metavar="DIR"),
     Option("config", "value", "Read this prun.toml too (PRUN_CONFIG).", metavar="FILE"),
@@ -30,6 +38,7 @@ EXEC = (
 )
 
 RUN = (
+    ENGINE[0],
     Option("add-host", "list", "Add a line to /etc/hosts.", metavar="NAME:ADDRESS"),
     Option("annotation", "list", "Add an annotation to the spec.", metavar="KEY=VALUE"),
     Option("attach", "list", "Carry only these of stdin, stdout and stderr.", "a", "STREAM"),
@@ -57,7 +66,7 @@ RUN = (
     Option("dns", "list", "Name servers for /etc/resolv.conf.", metavar="ADDRESS"),
     Option("dns-option", "list", "Options for /etc/resolv.conf.", metavar="OPTION", aliases=("dns-opt",)),
     Option("dns-search", "list", "Search domains for /etc/resolv.conf; . for none.", metavar="DOMAIN"),
-    Option("engine", "value", "Where images, snapshots and tasks live (default embedded).", metavar="NAME"),
+    ENGINE[1],
     Option("entrypoint", "value", "Replace the image's entrypoint; '' clears it.", metavar="COMMAND"),
     Option("env", "list", "Set an environment variable; KEY alone takes the host's value.", "e", "KEY[=VALUE]"),
     Option("env-file", "list", "Read environment variables from a file.", metavar="FILE"),
@@ -92,6 +101,7 @@ RUN = (
     Option("memory-swappiness", "value", "How readily memory is swapped, 0 to 100 (cgroup v1).", metavar="NUMBER"),
     Option("mount", "list", "Mount something: type=bind|volume|tmpfs|image,...", metavar="KEY=VALUE,..."),
     Option("name", "value", "The container's name (default: its id).", metavar="NAME"),
+    ENGINE[2],
     Option("network", "value", "none (default): an empty network namespace; host: the host's.", "", "MODE", ("net",)),
     Option("no-healthcheck", "flag", "Do not check it, although the image says how."),
     Option("oom-kill-disable", "flag", "Do not kill the container when memory runs out (cgroup v1)."),
@@ -118,6 +128,7 @@ RUN = (
     Option("security-opt", "list", "seccomp=, apparmor=, no-new-privileges, mask=, unmask=...", "", "OPTION"),
     Option("shm-size", "value", "Size of /dev/shm (default 64m).", metavar="SIZE"),
     Option("sig-proxy", "flag", "Pass signals on to the process (default true).", default=True),
+    ENGINE[3],
     Option("stop-signal", "value", "The signal that asks the process to end (default TERM).", "", "SIGNAL"),
     Option("stop-timeout", "value", "How long stop waits for the process to end (default 10).", metavar="SECONDS"),
     Option("sysctl", "list", "Set a kernel parameter of the container's namespaces.", metavar="KEY=VALUE"),

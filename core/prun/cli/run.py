@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from prun.api import Runner, checked_name, new_id
 from prun.cli.docker_config import docker_config
 from prun.cli.grammar import parse
-from prun.cli.options import RUN, SPEC
+from prun.cli.options import ENGINE, RUN, SPEC
 from prun.errors import InvalidArgument, PluginError
 from prun.image.platform import parse_platform
 from prun.loading import names_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prun.timeline import Timeline
     from prun.types import Platform
 
+ENGINE_OPTIONS = tuple(option.name for option in ENGINE if option.name != "engine")
 DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
 
 
@@ -130,15 +131,17 @@ def asked(command: str, words: Sequence[str], settings: Mapping[str, str]) -> tu
 
 
 def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
-    runner = runner_of(settings, runtime=parsed.values["runtime"], engine=parsed.values["engine"])
+    chosen = {option.name: parsed.values[option.name] for option in ENGINE if parsed.values[option.name]}
+    runner = runner_of({**settings, **chosen}, runtime=parsed.values["runtime"])
     return runner, request_of(parsed, runner)
 
 
-def runner_of(settings: Mapping[str, str], *, runtime: str = "", engine: str = "") -> Runner:
+def runner_of(settings: Mapping[str, str], *, runtime: str = "") -> Runner:
     """Make a runner from the global options."""
     runner = Runner(
         runtime=runtime,
-        engine=engine or "embedded",
+        engine=settings.get("engine", ""),
+        engine_options={key: settings[key] for key in ENGINE_OPTIONS if key in settings},
         plugins=names_of(settings.get("plugins")),
         root=settings.get("root", ""),
         state=settings.get("state", ""),
@@ -193,6 +196,8 @@ def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
         args=words if values["rootfs"] else words[1:],
         name=checked_name(values["name"]) or container_id,
         runtime=runner.runtime,
+        engine=runner.engine,
+        engine_options=runner.engine_options,
         entrypoint=_entrypoint(values["entrypoint"]) if "entrypoint" in parsed.given else None,
         env=(*docker.env, *removed(lists["unsetenv"]), *from_files(lists["env_file"]), *from_host(lists["env"])),
         host_env=tuple(from_host(["*"])) if flags["env_host"] else (),

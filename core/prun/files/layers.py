@@ -96,7 +96,8 @@ def require_layer(store: Store, row: ContainerRow) -> None:
         store.snapshots.chain_of(row.id)
     except NotFound as error:
         raise FailedPrecondition(
-            f"container {row.name} has no files in the store", hint="its root is a directory, or its runtime has none"
+            f"container {row.name} has no files in the store",
+            hint="its root is a directory, or another engine's, or its runtime has none",
         ) from error
 
 

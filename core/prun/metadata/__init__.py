@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContainerRow", "EventRow", "ImageRow", "Lease", "Metadata", "MountRow", "VolumeRow"]
 
-VERSION = 3  # of the schema; prun.metadata.schema has the steps
+VERSION = 4  # of the schema; prun.metadata.schema has the steps
 EVENTS_KEPT = 20_000
 
 

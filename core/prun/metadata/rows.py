@@ -69,6 +69,8 @@ class ContainerRow(NamedTuple):
     oom_killed: bool = False
     error: str = ""
     health: str = ""
+    engine: str = "embedded"
+    engine_options: Mapping[str, str] = NOTHING
 
     def attributes(self, **more: str) -> dict[str, str]:
         """Return what an event tells of the container: its labels, which are an image's word, and over them ours."""
@@ -148,7 +150,7 @@ def volume_row(row: Sequence[Any]) -> VolumeRow:
 def container_row(row: Sequence[object]) -> ContainerRow:
     """Return a row of the table of containers."""
     values = dict(zip(ContainerRow._fields, row, strict=True))
-    for name in ("options", "command", "labels"):
+    for name in ("options", "command", "labels", "engine_options"):
         values[name] = json.loads(str(values[name]))
     for name in ("keep", "monitored", "stop_asked", "oom_killed"):
         values[name] = bool(values[name])

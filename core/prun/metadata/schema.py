@@ -45,4 +45,8 @@ MIGRATIONS = (
         actor TEXT NOT NULL, attributes TEXT NOT NULL);
     CREATE INDEX events_of_actor ON events (actor, action);
     """,
+    """
+    ALTER TABLE containers ADD COLUMN engine TEXT NOT NULL DEFAULT 'embedded';
+    ALTER TABLE containers ADD COLUMN engine_options TEXT NOT NULL DEFAULT '{}';
+    """,
 )

@@ -42,7 +42,7 @@ class FakeRunner(Runner):
         if self._hooks is None:
             fake, engine = (
                 discovery.load(discovery.entry_points(group)[name])
-                for group, name in ((RUNTIMES, self.runtime), (ENGINES, self._engine))
+                for group, name in ((RUNTIMES, self.runtime), (ENGINES, self.engine))
             )
             self._hooks = hooks_with(fake, *self._objects, engine=engine)
         return self._hooks

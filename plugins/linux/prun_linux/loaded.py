@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from prun.live import Attachment, ExecRequest, Session, TaskStats
     from prun.request.resources import Resources
+    from prun.spec.document import Process
     from prun.types import Console, RunRequest
     from prun_linux.task import Launch
 
@@ -108,6 +109,14 @@ class LoadedTask:
         runtime, pid = self._reached()
         place = session.Place(runtime, self._container.id, self._container.bundle, directory, pid)
         return session.prepared(request, place, console)
+
+    def process(self, request: ExecRequest) -> Process:
+        """Return the process to be executed, for an engine that executes it (``prun.services.InsideView``)."""
+        from prun_linux.process import process_of
+
+        if (pid := self.pid) is None:
+            raise FailedPrecondition(f"container {self._container.id[:12]} is not running")
+        return process_of(request, self._container.bundle, pid)
 
     def session(self, directory: str) -> Session:
         from prun_linux.session import FoundSession

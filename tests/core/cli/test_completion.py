@@ -81,7 +81,7 @@ def words(line: str) -> list[str]:
         ("run --rootfs /srv ", []),
         ("run -- --na", []),
         ("run --name ", []),
-        ("run --nam", ["--name"]),
+        ("run --nam", ["--name", "--namespace"]),
         ("run --name=", []),
         ("run -e A=b -u x ex", ["example.com/a/b:1"]),
         ("run ee", ["e" * 12]),

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prun.image.document import Manifest
-    from prun.image.layout import ContentStore
+    from prun.image.manifest import Content
     from prun.metadata import ImageRow
-    from prun.state import Store
+    from prun.services import ImageStore
     from prun.types import Platform
 
 
-def inspect_image(store: Store, row: ImageRow, platform: Platform | None = None) -> dict[str, Any]:
+def inspect_image(store: ImageStore, row: ImageRow, platform: Platform | None = None) -> dict[str, Any]:
     """Return an image's manifest and config for ``platform``; None: for this machine's, or the first that it has.
 
     The fields are those of ``docker image inspect``; ``ManifestDigest`` and ``MediaType`` are prun's own, and so is
@@ -58,7 +58,7 @@ def inspect_image(store: Store, row: ImageRow, platform: Platform | None = None)
     }
 
 
-def _artifact(store: Store, row: ImageRow) -> Manifest | None:
+def _artifact(store: ImageStore, row: ImageRow) -> Manifest | None:
     """Return the manifest of what is no image; None for an index without one."""
     from prun.image.manifest import parse_manifest, read_document
     from prun.image.media_type import MANIFESTS
@@ -68,7 +68,7 @@ def _artifact(store: Store, row: ImageRow) -> Manifest | None:
     return parse_manifest(read_document(store.content, row.target), row.media_type)
 
 
-def _manifests(content: ContentStore, row: ImageRow) -> list[dict[str, Any]]:
+def _manifests(content: Content, row: ImageRow) -> list[dict[str, Any]]:
     """Return all that a name leads to, as docker's API has it: what it is, and whether it is here."""
     from prun.image.manifest import is_image, members
     from prun.image.media_type import INDEXES, MANIFESTS

@@ -117,19 +117,18 @@ class Blobs:
     def _write(
         self, name: str, descriptor: Descriptor, source: BinaryIO, labels: Mapping[str, str], lease: str
     ) -> None:
-        fields = {"ref": name, "total": descriptor["size"], "expected": descriptor["digest"]}
+        size, digest = descriptor["size"], descriptor["digest"]
         questions: SimpleQueue[WriteBlob | None] = SimpleQueue()
-        answers = self._client.exchange(
-            "content.v1.Content/Write", iter(questions.get, None), Written, lease=lease
-        )
+        answers = self._client.exchange("content.v1.Content/Write", iter(questions.get, None), Written, lease=lease)
         try:
-            questions.put(WriteBlob(action=STAT, **fields))
+            questions.put(WriteBlob(action=STAT, ref=name, total=size, expected=digest))
             offset = next(answers).offset  # all of it, where another namespace has the blob
             source.seek(offset)
             while data := source.read(CHUNK_BYTES):
                 questions.put(WriteBlob(action=WRITE, ref=name, offset=offset, data=data))
                 offset = next(answers).offset
-            questions.put(WriteBlob(action=COMMIT, offset=offset, labels=labels, **fields))
+            commit = WriteBlob(action=COMMIT, ref=name, total=size, expected=digest, offset=offset, labels=labels)
+            questions.put(commit)
             questions.put(None)
             for _ in answers:  # the last one comes twice
                 pass

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prun.metadata import ContainerRow
+    from prun.services import ImageStore
     from prun.state import Store
 
 
@@ -85,7 +86,7 @@ def unused(store: Store) -> list[ImageRow]:
     return [row for row in store.metadata.images() if row.digest not in mounted and not users(store, row)]
 
 
-def users(store: Store, row: ImageRow) -> list[ContainerRow]:
+def users(store: ImageStore, row: ImageRow) -> list[ContainerRow]:
     """Return the containers that were made from the image or have it mounted."""
     digests = _manifest_digests(store, row)
     mounting = {mount.container_id for mount in store.metadata.all_mounts() if mount.digest in digests}
@@ -174,7 +175,7 @@ def _needed(store: Store) -> _Needed:
     return needed
 
 
-def _manifest_digests(store: Store, row: ImageRow) -> set[str]:
+def _manifest_digests(store: ImageStore, row: ImageRow) -> set[str]:
     """Return the digests of an image's manifests: that of the row at least, whatever its documents are like."""
     from prun.image.manifest import manifests
 

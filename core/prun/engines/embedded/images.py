@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from prun.image.document import ConfigDocument, Descriptor, Manifest
+    from prun.services import ImageStore
     from prun.types import Platform, RunRequest
 
 SCRATCH = "scratch"
@@ -81,7 +82,7 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
         return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack, to_run=True)
 
 
-def image_of(store: Store, row: ImageRow) -> Image:
+def image_of(store: ImageStore, row: ImageRow) -> Image:
     """Return the image of a name, for this machine's platform, or for the first that it has."""
     from prun.image.manifest import resolve
     from prun.image.platform import host_platform
@@ -202,7 +203,7 @@ class Described(NamedTuple):
             return None
 
 
-def describe(store: Store, row: ImageRow, platform: Platform | None = None) -> Described:
+def describe(store: ImageStore, row: ImageRow, platform: Platform | None = None) -> Described:
     """Open the image for ``platform``; None: for this machine, or the first that is here.
 
     Raises:
@@ -266,7 +267,7 @@ def untag(store: Store, words: str, names: Iterable[str] = ()) -> None:
     tell(store, "untag", *(known[name] for name in going))
 
 
-def new_name(store: Store, words: str) -> str:
+def new_name(store: ImageStore, words: str) -> str:
     """Return the canonical form of a name that an image is to get.
 
     Raises:
@@ -278,7 +279,7 @@ def new_name(store: Store, words: str) -> str:
     return str(reference)
 
 
-def find(store: Store, words: str) -> ImageRow:
+def find(store: ImageStore, words: str) -> ImageRow:
     """Find an image by reference, by digest or by a prefix of its digest.
 
     Raises:
@@ -292,7 +293,7 @@ def find(store: Store, words: str) -> ImageRow:
     return row
 
 
-def _by_name(store: Store, words: str) -> ImageRow | None:
+def _by_name(store: ImageStore, words: str) -> ImageRow | None:
     try:
         reference = parse_reference(words, store.aliases)
     except InvalidArgument:
@@ -331,7 +332,7 @@ def _loaded(store: Store, words: str, *, unpack: bool) -> ImageRow:
     return images[0]
 
 
-def _by_digest(store: Store, words: str) -> ImageRow | None:
+def _by_digest(store: ImageStore, words: str) -> ImageRow | None:
     prefix = words.removeprefix("sha256:")
     if not prefix or any(c not in "0123456789abcdef" for c in prefix):
         return None
@@ -341,7 +342,7 @@ def _by_digest(store: Store, words: str) -> ImageRow | None:
     return next(iter(found.values()), None)
 
 
-def kept_by_name(store: Store, row: ImageRow, words: str) -> bool:
+def kept_by_name(store: ImageStore, row: ImageRow, words: str) -> bool:
     """Tell whether ``words``, by which the row was found, are its name and not its id or digest."""
     return canonical(words, store.aliases) == row.name
 

@@ -86,7 +86,7 @@ def pull_image(
     with store.content.ingesting() as ingest:
         before = store.metadata.image(name)
         found = endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify)
-        target = _from_first(
+        target = from_first(
             found,
             lambda registry: pull(
                 registry, reference.digest or reference.tag, ingest, wanted, unpacking, to_run=to_run, only=only
@@ -171,7 +171,7 @@ def stored_name(reference: Reference) -> str:
     return str(reference._replace(tag="")) if reference.digest else str(reference)
 
 
-def _from_first(
+def from_first(
     found: Iterable[Endpoint], work: Callable[[Registry], Descriptor], access: Access, report: Reporter
 ) -> Descriptor:
     """Do the work with the first endpoint that can; what a mirror cannot give, the next may."""

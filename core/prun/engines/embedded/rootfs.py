@@ -56,7 +56,7 @@ class MountedRootfs:
             # Entered last: its descriptor on the root would keep the mount busy.
             self._root = stack.enter_context(Root(self.path))
             with _as_root_of(maps):
-                _link_mtab(self._root)
+                link_mtab(self._root)
             if has_mounts(self._request, self._image):
                 from prun.engines.embedded import mounts
 
@@ -94,7 +94,7 @@ def _as_root_of(maps: IdMaps | None) -> Iterator[None]:
         yield
 
 
-def _link_mtab(root: Root) -> None:
+def link_mtab(root: Root) -> None:
     """Make ``/etc/mtab`` where the image has none, as docker and podman do: df and mount look there (mtab(5))."""
     etc = root.open_directory("/etc")
     if etc is None:
