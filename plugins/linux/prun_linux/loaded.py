@@ -132,7 +132,7 @@ class LoadedTask:
     def stats(self) -> TaskStats:
         from prun_linux import stats
 
-        _, pid = self._reached()
+        pid = self.pid or self._reached()[1]  # an engine's is recorded, and no OCI runtime of ours knows it
         return stats.read(_cgroups_path(self._container), pid)
 
     def update(self, resources: Resources) -> None:
