@@ -308,6 +308,12 @@ def test_keep_id_keeps_the_number_and_the_image_s_owners(user: SecondUser, image
     assert (user.home / "kept" / "f").stat().st_uid == user.uid
 
 
+def test_with_keep_id_the_groups_that_were_asked_for_are_the_user_s(user: SecondUser, image: Load) -> None:
+    made = image([file("etc/group", b"root:x:0:root\nwheel:x:10:root\nmade:x:77:\n")])
+    groups = ("--group-add", "made", "--group-add", "99")
+    assert run(user, "--userns", "keep-id", *groups, "id -G", image=made) == f"{user.uid} 77 99\n"
+
+
 @pytest.mark.parametrize("umask", ["0022", "0724"])
 def test_with_keep_id_one_more_process_is_the_user_s_too(user: SecondUser, umask: str) -> None:
     """075.4: podman asks for the name, which prun writes nowhere. Sessions work with any umask."""

@@ -63,7 +63,7 @@ def prun_spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[Sp
     if isolation.may_have_user_namespace(request):
         from prun_linux import userns
 
-        opts += userns.spec_opts(request, image)
+        opts += userns.spec_opts(request, image, rootfs)
     return opts
 
 

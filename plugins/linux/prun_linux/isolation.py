@@ -31,6 +31,8 @@ from prun_linux import cgroups
 from prun_linux.check import clamped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prun.spec import SpecOpt
     from prun.types import Image, Rootfs, RunRequest
 
@@ -41,14 +43,8 @@ _X32_GETPID = 0x40000000 + 39  # __X32_SYSCALL_BIT, __NR_getpid
 RLIMITS = {"RLIMIT_NOFILE": (1024, 1024)}
 
 
-def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
-    """Return the options that isolate the process.
-
-    Raises:
-        InvalidArgument: of the user, the network, a device or a word of ``--security-opt``.
-        NotFound: the image knows no such user or group, or this machine no such device.
-        FailedPrecondition: there is no default seccomp profile, or this machine cannot do what is asked for.
-    """
+def reader(rootfs: Rootfs) -> Callable[[str], bytes | None]:
+    """Return what reads a file of the root, each once; None is one that is not there."""
 
     @cache
     def read(path: str) -> bytes | None:
@@ -57,6 +53,18 @@ def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt
         except NotFound:
             return None
 
+    return read
+
+
+def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
+    """Return the options that isolate the process.
+
+    Raises:
+        InvalidArgument: of the user, the network, a device or a word of ``--security-opt``.
+        NotFound: the image knows no such user or group, or this machine no such device.
+        FailedPrecondition: there is no default seccomp profile, or this machine cannot do what is asked for.
+    """
+    read = reader(rootfs)
     user = resolve_user(request.user or image.config.get("User", ""), read)
     hostname = os.uname().nodename if request.namespaces.get("uts") == "host" else default_hostname(request)
     env = [DEFAULT_PATH_ENV, f"HOSTNAME={hostname}", f"HOME={home_of(user['uid'], read)}"]

@@ -10,9 +10,11 @@ from prun.errors import FailedPrecondition, InvalidArgument
 from prun.rootfs.idmap import IdMaps, host_id, read_ranges
 from prun.rootless import MARK, is_rootless, locked_options, restriction, subordinate_problem, why_not
 from prun.spec import with_env
-from prun.spec.linux import with_umask, with_user
+from prun.spec.linux import with_added_groups, with_umask, with_user
+from prun.spec.user import resolve_groups
 from prun.types import Mount
 from prun_linux import cgroups
+from prun_linux.isolation import reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from prun.rootfs.idmap import IdRange
     from prun.spec import SpecOpt
     from prun.spec.document import Namespace, Spec
-    from prun.types import Image, RunRequest
+    from prun.types import Image, Rootfs, RunRequest
     from prun.userns import UserNamespace
     from prun_linux.doctor import Finding
 
@@ -51,7 +53,7 @@ def prepare(request: RunRequest, bundle: str) -> None:
         )
 
 
-def spec_opts(request: RunRequest, image: Image) -> list[SpecOpt]:
+def spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
     """Return the options for the container's own user namespace, and for what prun cannot do without root.
 
     They come after all others of the runtime: they look at the user and the cgroup that those have chosen.
@@ -64,8 +66,7 @@ def spec_opts(request: RunRequest, image: Image) -> list[SpecOpt]:
     if namespace:
         opts.append(_with_user_namespace(namespace))
         if keeps_id(request) and not request.user and not image.config.get("User"):
-            opts += _as_oneself(namespace, image)
-            opts += [] if request.umask is None else [with_umask(request.umask)]  # it went with the other user
+            opts += _as_oneself(namespace, request, image, rootfs)
     maps = namespace.maps if namespace else own_maps()
     opts.append(_with_checked_ids(maps))
     if request.devices:
@@ -215,11 +216,19 @@ def _with_user_namespace(namespace: UserNamespace) -> SpecOpt:
     return opt
 
 
-def _as_oneself(namespace: UserNamespace, image: Image) -> list[SpecOpt]:
-    """Run the process as the user whose number was kept, as podman does; its home is the root."""
+def _as_oneself(namespace: UserNamespace, request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
+    """Run the process as the user whose number was kept, as podman does; its home is the root.
+
+    What was asked for that user goes with it: groups and umask.
+    """
     uid, gid = (next(each.container for each in ranges if each.host == 0) for ranges in namespace.maps)
     has_home = any(entry.startswith("HOME=") for entry in image.config.get("Env", ()))
-    return [with_user(uid, gid), *([] if has_home or uid == 0 else [with_env(["HOME=/"])])]
+    opts = [with_user(uid, gid, [gid])]
+    if request.groups:
+        opts.append(with_added_groups(resolve_groups(request.groups, reader(rootfs))))
+    if request.umask is not None:
+        opts.append(with_umask(request.umask))
+    return opts if has_home or uid == 0 else [*opts, with_env(["HOME=/"])]
 
 
 def _with_checked_ids(maps: IdMaps) -> SpecOpt:

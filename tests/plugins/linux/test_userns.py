@@ -13,6 +13,8 @@ from prun.types import Image, Platform, RunRequest
 from prun.userns import UserNamespace
 from prun_linux import userns
 
+from .conftest import NoRootfs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,7 +37,7 @@ def rootless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def applied(request: RunRequest, spec: Spec) -> Spec:
-    for opt in userns.spec_opts(request, IMAGE):
+    for opt in userns.spec_opts(request, IMAGE, NoRootfs()):
         opt(spec)
     return spec
 
