@@ -29,7 +29,7 @@ class Guard(NamedTuple):
     """How the hookimpls of one plugin are called.
 
     ``origin`` is its distribution and version, empty where it comes from none.  ``on_error``: ``fail``, ``warn`` (tell
-    ``warn`` and go on without its answer) or ``skip``.
+    ``warn`` and go on without its answer) or ``skip``.  ``ours``: a tier of prun's own that executes no code of others.
     """
 
     name: str
@@ -37,11 +37,7 @@ class Guard(NamedTuple):
     on_error: str = "fail"
     timeout_s: float | None = None
     warn: Callable[[str], None] | None = None
-
-    @property
-    def ours(self) -> bool:
-        """Tell whether it comes with prun, and so is no code of others."""
-        return self.origin.startswith("prun ") or self.name in ("defaults", "flags")
+    ours: bool = False
 
     def around(self, hook: str, impl: HookImpl) -> Callable[..., Any]:
         """Return what is called in place of a hookimpl.

@@ -75,10 +75,20 @@ class Limited:
             last_resort(f"{self.what} took longer than {self._seconds:g} s and cannot be interrupted")
         raise TimedOut(f"it took longer than {self._seconds:g} s")
 
+    def left_s(self) -> float | None:
+        """Return how many seconds are left, None for any number."""
+        return None if self._seconds is None else max(self._ends - time.monotonic(), 0.0)
+
 
 _running: dict[int, Limited] = {}
 # The thread that has the timer, and what was its handler before.
 _armed: list[tuple[int, object]] = []
+
+
+def seconds_left() -> float | None:
+    """Return how many seconds the block has that this thread, whichever it is, is in; None where there is no limit."""
+    running = _running.get(get_ident())
+    return running.left_s() if running else None
 
 
 def _arm(interval_s: float) -> None:

@@ -65,7 +65,9 @@ def load(
     chosen_ones: list[object] = []
     for kind, name, group in (("runtime", runtime, RUNTIMES), ("engine", engine, ENGINES)):
         entry = _named(kind, name, discovery.entry_points(group))
-        guards[f"--{kind}"] = Guard(name, f"{entry.distribution} {entry.version}", timeout_s=DEFAULT_S)
+        guards[f"--{kind}"] = Guard(
+            name, f"{entry.distribution} {entry.version}", timeout_s=DEFAULT_S, ours=entry.distribution == "prun"
+        )
         chosen_ones.append(_import(entry, guards[f"--{kind}"], trust))
     hooks = Hooks.of(runtime=chosen_ones[0], engine=chosen_ones[1], plugins=plugins, settings=settings, guards=guards)
     hooks.warn = warn
@@ -143,7 +145,7 @@ def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:
 
 def _import(entry: EntryPoint, guard: Guard, trust: Callable[[], Trust | None]) -> object:
     """Import a plugin; as root only what no other user can change."""
-    if guard.ours:  # who could change it could change prun
+    if entry.distribution == "prun":  # who could change it could change prun
         return discovery.load(entry)
     if entry.path and (eyes := trust()) is not None:
         from prun.trust import code_of

@@ -86,7 +86,7 @@ class Hooks:
         tiers = [("defaults", defaults), ("--runtime", runtime), ("--engine", engine)]
         for tier, plugin in (*tiers, *_ordered(plugins or {}, settings), ("flags", flags)):
             if plugin is not None:
-                guard = guards.get(tier) or Guard(tier, timeout_s=DEFAULT_S)
+                guard = guards.get(tier) or Guard(tier, timeout_s=DEFAULT_S, ours=tier in ("defaults", "flags"))
                 if tier.startswith("--"):  # what they do may take its time
                     name = f"{tier[2:]} {getattr(plugin, '__name__', type(plugin).__name__)}"
                     guard = guard._replace(name=name, timeout_s=None)
