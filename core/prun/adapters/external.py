@@ -104,7 +104,10 @@ class External:
         if "prun_check_spec" not in self._hooks:
             return []
         answer = self._ask("prun_check_spec", request=plain(request), spec=spec)
-        return [Problem(**each) for each in self._list(answer, "problems", ("message", "pointer"), ("hint",))]
+        return [
+            Problem(**{"pointer": "", **each})
+            for each in self._list(answer, "problems", ("message",), ("pointer", "hint"))
+        ]
 
     @hookimpl
     def prun_event(self, event: Event) -> None:

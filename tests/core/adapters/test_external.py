@@ -50,7 +50,8 @@ match question["hook"]:
             answer["error"], answer["hint"] = f"not {{question['event']['detail']}}", "never"
     case "prun_check_spec":
         facts = [os.getuid(), os.getgroups(), sorted(os.listdir("/proc/self/fd")), sorted(os.environ), os.getcwd()]
-        facts += [line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapBnd", "NoNew"))]
+        status = dict(line.split()[:2] for line in open("/proc/self/status") if len(line.split()) > 1)
+        facts += [status[key] for key in ("CapEff:", "CapBnd:", "NoNewPrivs:")]
         answer["problems"] = [{{"pointer": "", "message": json.dumps(facts)}}]
 print(json.dumps(answer))
 """
@@ -111,12 +112,8 @@ def test_it_has_no_privileges(program: Callable[[str], Path]) -> None:
     path = program(PYTHON)
     (problem,) = hooks_of(path, options={"more": ["prun_check_spec"]}).check_spec(REQUEST, {"process": {"args": ["x"]}})
     uid, groups, descriptors, environment, cwd, effective, bounding, no_new = json.loads(problem.message)
-    assert (uid, groups, cwd, no_new) == (65534, [65534], "/", "1") or (uid, groups, cwd, no_new) == (
-        65534,
-        [],
-        "/",
-        "1",
-    )
+    assert (uid, cwd, no_new) == (65534, "/", "1")
+    assert groups in ([], [65534])
     assert int(effective, 16) == int(bounding, 16) == 0
     assert len(descriptors) == 4, "stdin, stdout, stderr, and that of the listing"
     assert environment == ["LANG", "PATH"]
@@ -134,7 +131,7 @@ def test_what_it_is_told_is_json_without_what_is_prun_s_own() -> None:
 
 HELLO = """#!/bin/sh
 read -r q
-case "$q" in *'"hook":"hello"'*) echo '{"prun":1,"hooks":["prun_check_spec","prun_mounts","prun_spec_opts"]}'; exit;; esac
+case "$q" in *'"hook":"hello"'*) echo '{"prun":1,"hooks":["prun_check_spec","prun_spec_opts"]}'; exit ;; esac
 """
 BROKEN = {
     "dies": ("echo nothing works >&2; exit 3", r"/program0 exited with 3: nothing works"),
@@ -174,8 +171,9 @@ def test_one_that_hangs_is_killed_with_its_children(program: Callable[[str], Pat
         with pytest.raises(PluginError, match="took longer than"):
             hooks.check_spec(REQUEST, {"process": {"args": ["x"]}})
         assert time.monotonic() - began < 10
-        for pid in pids.read_text().split():
-            assert not alive(int(pid))
+        while any(alive(int(pid)) for pid in pids.read_text().split()):
+            assert time.monotonic() - began < 10
+            time.sleep(0.01)
     finally:
         pids.unlink()
 
@@ -194,7 +192,9 @@ def test_what_it_leaves_in_the_background_is_ended(program: Callable[[str], Path
     began = time.monotonic()
     (problem,) = hooks.check_spec(REQUEST, {"process": {"args": ["x"]}})
     assert time.monotonic() - began < 10, "the sleep has its stdout"
-    assert not alive(int(problem.message))
+    while alive(int(problem.message)):
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
