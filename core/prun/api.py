@@ -12,21 +12,23 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from prun.errors import InvalidArgument, Unimplemented
-from prun.types import EMBEDDED, NOTHING, RunRequest
+from prun.errors import InvalidArgument, NotFound, Unimplemented
+from prun.types import EMBEDDED, NOTHING, Origin, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
     from prun.config import Settings
+    from prun.config.layers import Layered
     from prun.containers import Containers
     from prun.engines.embedded.pulling import Access
     from prun.files import Files
     from prun.live import ExecRequest
     from prun.logs import Entry
-    from prun.options import ExecOptions, RegistryOptions, RunOptions
+    from prun.options import ExecOptions, RegistryOptions, RunnerOptions, RunOptions
     from prun.plugins import Hooks
+    from prun.request import Asked
     from prun.services import ImageService
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from prun.types import Platform
 
 # They are about a user at a terminal.
-COMMAND_LINE_ONLY = frozenset(("detach_keys", "quiet", "sig_proxy"))
+COMMAND_LINE_ONLY = frozenset(("detach_keys", "interactive", "quiet", "sig_proxy", "tty"))
+_OF_ENGINE = ("address", "namespace", "snapshotter")
+_RENAMED = {"annotations": "annotation", "labels": "label", "remove": "rm"}
 
 
 class Result(NamedTuple):
@@ -90,19 +94,67 @@ class Runner:
 
         self.config = config or os.environ.get("PRUN_CONFIG", "")
         self.settings: Settings = read_settings(self.config)
-        self.runtime = runtime or os.environ.get("PRUN_RUNTIME") or self.settings.runtime or "linux"
+        self._asked = {"runtime": runtime, "engine": engine}
+        self._asked_of_engine = engine_options
         self.root = root or os.environ.get("PRUN_ROOT") or self.settings.root or places.default_root()
         self.state = state or os.environ.get("PRUN_STATE") or self.settings.state or places.default_state()
-        self.engine = engine or os.environ.get("PRUN_ENGINE") or EMBEDDED
-        self.engine_options = engine_options
-        if self.engine != EMBEDDED or engine_options:
-            from prun.loading import engine_options as settled
-
-            self.engine_options = settled(self.engine, engine_options)
+        self._layered: Layered | None = None
+        self.take(NOTHING)
         self._plugins = plugins
         self._warn = warn
         self._hooks: Hooks | None = None
         self.last_resort: Callable[[str], NoReturn] | None = None
+
+    @classmethod
+    def from_config(
+        cls, run: str = "", *, file: str = "", profiles: Sequence[str] = (), **more: Unpack[RunnerOptions]
+    ) -> Runner:
+        """Make a runner that has beneath the options of each call what files say.
+
+        That is ``[defaults]``, the ``[run.NAME]`` of ``run``, and profiles; ``run()``, ``create()`` and the like can
+        then do without an image, and ``args`` are put behind the run's command.  ``file`` is a ``prun.toml`` beside
+        the usual ones.  Any other runner takes of the files what is no option of a run (``[runtimes]``,
+        ``[registries]``, ...): a program's runs do not change because somebody likes other defaults.
+
+        Raises:
+            NotFound: there is no such file, run or profile.
+            InvalidConfig: a file says what it cannot.
+        """
+        from prun.config.choosing import Chooser
+
+        runner = cls(config=file, **more)
+        chooser = Chooser(runner.settings)
+        document = chooser.run(run) if run else None
+        if run and document is None:
+            raise NotFound(f"no file has a [run.{run}]{chooser.unused}", hint="see `prun config show`")
+        runner._layered = chooser.layers(run, document, profiles)
+        runner.take(runner._layered.options)
+        return runner
+
+    def take(self, options: Asked) -> None:
+        """Choose runtime and engine: as the caller says, or the environment, or ``options`` of files, or their top."""
+        chosen = {
+            key: asked or os.environ.get(f"PRUN_{key.upper()}") or str(options.get(key, ""))
+            for key, asked in self._asked.items()
+        }
+        self.runtime = chosen["runtime"] or self.settings.runtime or "linux"
+        self.engine = chosen["engine"] or self.settings.engine or EMBEDDED
+        said = {key: str(options[key]) for key in _OF_ENGINE if key in options}
+        self._engine_options = {**self.settings.engines.get(self.engine, NOTHING), **said, **self._asked_of_engine}
+
+    @property
+    def engine_options(self) -> Mapping[str, str]:
+        """Which engine of its kind: what was asked for, and what the engine makes of the rest.
+
+        Raises:
+            NotFound: no installed distribution offers that engine.
+            InvalidArgument: it has no such option, or cannot use one.
+        """
+        if self.engine == EMBEDDED and not self._engine_options:
+            return NOTHING
+        from prun.loading import engine_options
+
+        return engine_options(self.engine, self._engine_options)
 
     @property
     def hooks(self) -> Hooks:
@@ -153,7 +205,7 @@ class Runner:
 
         return Files(self.root, self.state, self.settings.aliases)
 
-    def run(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
+    def run(self, image: str = "", args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Result:
         """Run a container to its end, with its output captured; it is removed unless ``remove=False``.
 
         With ``detach=True`` return as soon as it has been started.
@@ -163,7 +215,7 @@ class Runner:
         """
         return self.execute(self.request(image, args, **options)._replace(capture=True))
 
-    def spec(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Spec:
+    def spec(self, image: str = "", args: Iterable[str] = (), **options: Unpack[RunOptions]) -> Spec:
         """Return the finished OCI spec of that run; nothing is executed."""
         return self.plan(self.request(image, args, **options))
 
@@ -293,7 +345,7 @@ class Runner:
         with watched(request, lambda: self.hooks, timeline) as hooks:
             yield hooks, timeline
 
-    def create(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> str:
+    def create(self, image: str = "", args: Iterable[str] = (), **options: Unpack[RunOptions]) -> str:
         """Make a container without starting it, and return its id.
 
         Raises:
@@ -340,49 +392,55 @@ class Runner:
 
         return pipeline.explain(request, self.hooks)
 
-    def request(self, image: str, args: Iterable[str] = (), **options: Unpack[RunOptions]) -> RunRequest:
+    def request(self, image: str = "", args: Iterable[str] = (), **options: Unpack[RunOptions]) -> RunRequest:
         """Turn words into a request.
 
         Raises:
             InvalidArgument: a value cannot be used.
         """
         from prun.image.platform import parse_platform
-        from prun.request import OPTIONS, fields_of, words_of
-        from prun.request.environment import removed
+        from prun.request import OPTIONS, many, one, words_of
+        from prun.request.environment import pairs
+        from prun.request.whole import PLAIN, fields
 
         if isinstance(args, str):
             raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
-        asked = dict[str, "Any"](options)
+        if isinstance(options.get("security_opt"), str):
+            raise InvalidArgument(f"security_opt={options['security_opt']!r} is not a list", hint="a list of words")
+        given = dict[str, "Any"](options)
+        mounts, stdin = tuple(given.pop("mounts", ())), given.pop("stdin", None)
+        if "entrypoint" in given and given["entrypoint"] is None:
+            del given["entrypoint"]
+        asked = {_RENAMED.get(name, name): words_of(name, value) for name, value in given.items()}
+        for name in asked.keys() - OPTIONS - PLAIN - COMMAND_LINE_ONLY:
+            raise TypeError(f"a run has no option {name!r}")
+        args, said = tuple(args), {name: Origin("call", name) for name in asked}
+        origins: Mapping[str, tuple[Origin, ...]] = {name: (origin,) for name, origin in said.items()}
+        if self._layered:
+            asked, origins = self._layered.under(asked), self._layered.origins_under(said)
+            image, args = image or self._layered.image, (*self._layered.command, *args)
         for name in COMMAND_LINE_ONLY.intersection(asked):
-            raise InvalidArgument(f"{name} is an option of the command line only", hint="leave it out")
-        if isinstance(asked.get("security_opt"), str):
-            raise InvalidArgument(f"security_opt={asked['security_opt']!r} is not a list", hint="a list of words")
-        container_id = checked_name(asked.pop("id", ""))
-        platform = asked.pop("platform", "")
-        env = asked.pop("env", NOTHING)
-        words = {name: words_of(name, asked.pop(name)) for name in OPTIONS.intersection(asked)}
+            place = f" ({origins[name][-1]})" if origins[name][-1].file else ""
+            raise InvalidArgument(f"{name} is an option of the command line only{place}", hint="leave it out")
+        container_id, platform = checked_name(one(asked, "id")), one(asked, "platform")
         return RunRequest(
             id=container_id or new_id(),
             image=image,
-            args=tuple(args),
-            name=checked_name(asked.pop("name", "") or container_id),
+            args=args,
+            name=checked_name(one(asked, "name") or container_id),
             runtime=self.runtime,
             engine=self.engine,
             engine_options=self.engine_options,
-            entrypoint=_words(asked.pop("entrypoint", None)),
-            env=(*removed(asked.pop("unsetenv", ())), *(f"{key}={value}" for key, value in env.items())),
-            readonly=asked.pop("read_only", False),
-            remove=asked.pop("remove", True),
-            mounts=tuple(asked.pop("mounts", ())),
-            security=tuple(asked.pop("security_opt", ())),
+            mounts=mounts,
+            stdin=stdin,
             platform=parse_platform(platform) if platform else None,
-            options={**self.settings.options(self.runtime), **asked.pop("opt", NOTHING)},
+            options={**self.settings.options(self.runtime), **pairs("opt", many(asked, "opt"), need_value=True)},
             root=self.root,
             state=self.state,
             config=self.config,
             aliases=self.settings.aliases,
-            **asked,
-            **fields_of(words),  # type: ignore[arg-type]  # the fields' types are those of their modules
+            origins=origins,
+            **fields({"rm": True, **asked}),  # type: ignore[arg-type]  # the fields' types are those of their modules
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from prun.image.registry.progress import Listener
     from prun.types import Mount
@@ -109,6 +109,17 @@ class RunOptions(TypedDict, total=False):
     uts: str
     volume: Sequence[str]
     volumes_from: Sequence[str]
+
+
+class RunnerOptions(TypedDict, total=False):
+    """Whatever a runner can be given beside the files that it reads."""
+
+    runtime: str
+    engine: str
+    plugins: Sequence[str] | None
+    root: str
+    state: str
+    warn: Callable[[str], None] | None
 
 
 class RegistryOptions(TypedDict, total=False):

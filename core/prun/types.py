@@ -80,14 +80,15 @@ class Image(NamedTuple):
     layers: tuple[Layer, ...] = ()
 
 
-OriginKind = Literal["defaults", "profile", "run", "runtimes", "environment", "flag"]
+OriginKind = Literal["defaults", "profile", "run", "runtimes", "environment", "flag", "call"]
 
 
 class Origin(NamedTuple):
     """Where the value of an option of ``prun run`` comes from.
 
-    ``name`` is that of the profile, run or runtime (a table of ``prun.toml``), of the environment variable, or the flag
-    (``--memory``).  ``file`` and ``line`` (from 1) are where a file says it; empty and 0 for the other kinds.
+    ``name`` is that of the profile, run or runtime (a table of ``prun.toml``), of the environment variable, the flag
+    (``--memory``), or the argument of the library's call.  ``file`` and ``line`` (from 1) are where a file says it;
+    empty and 0 for the other kinds.
     """
 
     kind: OriginKind

@@ -16,7 +16,20 @@ from prun.request import OPTIONS, TOPICS
 
 DOCS = Path(__file__).parents[2] / "docs/run.md"
 # What the command line has and a library does not need: it has the host's environment and files, and its own streams.
-COMMAND_LINE_ONLY = {"detach_keys", "env_file", "env_host", "interactive", "label_file", "quiet", "sig_proxy", "tty"}
+COMMAND_LINE_ONLY = {
+    *(
+        "detach_keys",
+        "env_file",
+        "env_host",
+        "file",
+        "interactive",
+        "label_file",
+        "profile",
+        "quiet",
+        "sig_proxy",
+        "tty",
+    )
+}
 # What the library calls otherwise.
 RENAMED = {"annotation": "annotations", "label": "labels", "rm": "remove"}
 RUNNERS = {"address", "engine", "namespace", "runtime", "snapshotter"}

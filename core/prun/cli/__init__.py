@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RUN_LIKE = ("create", "run", "spec")
 # All others work on the store, and in it on files that belong to ids of containers; ``unshare`` goes there by itself.
-WITHOUT_STORE = frozenset(("completion", "doctor", "login", "logout", "plugins", "unshare", "version"))
+WITHOUT_STORE = frozenset(("completion", "config", "doctor", "login", "logout", "plugins", "unshare", "version"))
 
 
 def main() -> NoReturn:
@@ -89,6 +89,10 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
 
         return {"create": run.create, "run": run.run, "spec": run.spec}[name](rest, settings)
     engine = settings.get("engine") or os.environ.get("PRUN_ENGINE", "")
+    if not engine and name not in WITHOUT_STORE and "--help" not in rest:
+        from prun.config import read_settings
+
+        engine = read_settings(settings.get("config") or os.environ.get("PRUN_CONFIG", "")).engine
     if engine not in ("", "embedded"):
         from prun.cli.engine import invoke
 

@@ -41,7 +41,7 @@ def invoke(engine: str, words: Sequence[str], settings: Mapping[str, str]) -> in
     """
     from prun.cli.commands import invoke as invoke_command
 
-    runner_of(settings)  # says what is wrong with the engine and its options
+    _ = runner_of(settings).engine_options  # says what is wrong with the engine and its options
     name = words[0]
     if name == "exec":
         from prun.cli import execution

@@ -40,6 +40,8 @@ def error_line(error: PrunError) -> str:
     plugin = f"[{error.plugin}] " if error.plugin else ""
     evidence = f"; {error.evidence}" if error.evidence else ""
     hint = f" ({error.hint})" if error.hint else ""
+    if hasattr(error, "faults"):  # of config files: each with its line
+        return printable_lines(f"prun: {error}")
     return printable("prun: " + " ".join(f"{where}{plugin}{error}{evidence}{hint}".split()))
 
 

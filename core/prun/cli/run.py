@@ -13,8 +13,9 @@ from prun.cli.options import ENGINE, RUN, SPEC
 from prun.errors import InvalidArgument, PluginError
 from prun.image.platform import parse_platform
 from prun.loading import names_of
-from prun.request import fields_of
-from prun.request.environment import from_files, from_host, labels_from_files, pairs, removed
+from prun.request import flag, many, one
+from prun.request.environment import pairs
+from prun.request.whole import fields
 from prun.types import Origin, RunRequest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from prun.cli.grammar import Parsed
     from prun.image.registry.progress import Listener
+    from prun.request import Asked
     from prun.timeline import Timeline
     from prun.types import Platform
 
@@ -101,7 +103,7 @@ def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:
         raise InvalidArgument("--format is for --explain", hint="the spec itself is JSON")
     runner, request = _made_of(parsed, settings)
     _become_root(runner, settings)
-    if not request.explain:
+    if not parsed.flags["explain"]:
         print(json.dumps(runner.plan(request), indent=2))
         return 0
     from prun.cli.explanation import as_json, as_text
@@ -126,14 +128,28 @@ def _become_root(runner: Runner, settings: Mapping[str, str]) -> None:
 
 
 def asked(command: str, words: Sequence[str], settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
-    """Parse ``[OPTIONS] IMAGE [COMMAND] [ARG...]`` into a runner and its request."""
+    """Parse ``[OPTIONS] IMAGE [COMMAND] [ARG...]`` into a runner and its request.
+
+    What files say lies beneath the words; IMAGE may be the name of a run in one of them (``prun.cli.named``).
+    """
     return _made_of(parse(words, RUN, command), settings)
 
 
 def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
+    file, profiles = parsed.values["file"], parsed.lists["profile"] or names_of(os.environ.get("PRUN_PROFILE")) or ()
+    if file and settings.get("config"):
+        raise InvalidArgument("conflicting options: cannot specify both --config and --file")
     chosen = {option.name: parsed.values[option.name] for option in ENGINE if parsed.values[option.name]}
-    runner = runner_of({**settings, **chosen}, runtime=parsed.values["runtime"])
-    return runner, request_of(parsed, runner)
+    settings = {**settings, **chosen, **({"config": file} if file else {})}
+    runner = runner_of(settings, runtime=parsed.values["runtime"])
+    flags = {key: Origin("flag", f"--{key.replace('_', '-')}") for key in parsed.asked}
+    if not (runner.settings.documents or runner.settings.found or profiles):
+        return runner, request_of(parsed.asked, parsed.rest, runner)._replace(
+            origins={key: (origin,) for key, origin in flags.items()}
+        )
+    from prun.cli.named import named
+
+    return runner, named(parsed, runner, flags, profiles)
 
 
 def runner_of(settings: Mapping[str, str], *, runtime: str = "") -> Runner:
@@ -175,54 +191,37 @@ def _warn(message: str) -> None:
     warn(message)
 
 
-def request_of(parsed: Parsed, runner: Runner) -> RunRequest:
-    """Turn parsed options into a request.
+def request_of(asked: Asked, words: Sequence[str], runner: Runner) -> RunRequest:
+    """Turn options, and the words behind them, into a request.
 
     Raises:
         InvalidArgument: IMAGE is missing, or a value cannot be used.
     """
-    flags, values, lists = parsed.flags, parsed.values, parsed.lists
-    words = parsed.rest
-    if not values["rootfs"] and not words:
+    rootfs = "rootfs" in asked
+    if not rootfs and not words:
         raise InvalidArgument("IMAGE is missing", hint="prun run [OPTIONS] IMAGE [COMMAND] [ARG...]")
-    container_id = checked_name(values["id"])
+    container_id = checked_name(one(asked, "id"))
     docker = docker_config(_warn)
-    fields = fields_of(parsed.asked)
-    if docker.detach_keys is not None and fields.get("detach_keys") is None:
-        fields["detach_keys"] = docker.detach_keys
+    request = fields(asked)
+    request["env"] = (*docker.env, *request["env"])  # type: ignore[misc]  # a tuple of words
+    if docker.detach_keys is not None and request.get("detach_keys") is None:
+        request["detach_keys"] = docker.detach_keys
     return RunRequest(
         id=container_id or new_id(),
-        image="" if values["rootfs"] else words[0],
-        args=words if values["rootfs"] else words[1:],
-        name=checked_name(values["name"]) or container_id,
+        image="" if rootfs else words[0],
+        args=tuple(words if rootfs else words[1:]),
+        name=checked_name(one(asked, "name")) or container_id,
         runtime=runner.runtime,
         engine=runner.engine,
         engine_options=runner.engine_options,
-        entrypoint=_entrypoint(values["entrypoint"]) if "entrypoint" in parsed.given else None,
-        env=(*docker.env, *removed(lists["unsetenv"]), *from_files(lists["env_file"]), *from_host(lists["env"])),
-        host_env=tuple(from_host(["*"])) if flags["env_host"] else (),
-        user=values["user"],
-        workdir=values["workdir"],
-        hostname=values["hostname"],
-        network=values["network"] or "none",
-        readonly=flags["read_only"],
-        terminal=flags["tty"],
-        interactive=flags["interactive"],
-        remove=flags["rm"],
-        labels=pairs("label", (*labels_from_files(lists["label_file"]), *lists["label"])),
-        annotations=pairs("annotation", lists["annotation"]),
-        security=lists["security_opt"],
-        platform=wanted_platform(values["platform"]),
-        rootfs=os.path.abspath(values["rootfs"]) if values["rootfs"] else "",
-        options={**runner.settings.options(runner.runtime), **pairs("opt", lists["opt"], need_value=True)},
+        platform=wanted_platform(one(asked, "platform")),
+        options={**runner.settings.options(runner.runtime), **pairs("opt", many(asked, "opt"), need_value=True)},
         root=runner.root,
         state=runner.state,
         config=runner.config,
         aliases=runner.settings.aliases,
-        progress=None if flags["quiet"] else _progress,
-        explain=flags["explain"],
-        origins={key: (Origin("flag", f"--{key.replace('_', '-')}"),) for key in sorted(parsed.given)},
-        **fields,  # type: ignore[arg-type]  # the fields' types are those of their modules
+        progress=None if flag(asked, "quiet") else _progress,
+        **request,  # type: ignore[arg-type]  # the fields' types are those of their modules
     )
 
 
@@ -241,17 +240,3 @@ def _progress() -> AbstractContextManager[Listener | None]:
     from prun.cli.progress import shown
 
     return shown("auto")
-
-
-def _entrypoint(word: str) -> tuple[str, ...]:
-    """Return one word, none for an empty one, or those of a JSON array (podman's form)."""
-    if word.startswith("["):
-        import json
-
-        try:
-            words = json.loads(word)
-        except ValueError:
-            words = None
-        if isinstance(words, list) and all(isinstance(each, str) for each in words):
-            return tuple(words)
-    return (word,) if word else ()

@@ -8,13 +8,12 @@ The library and config files use the same names and the same words.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prun.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     # A flag, the last value, or all values of an option that may be repeated.
     Words = bool | str | tuple[str, ...]
     Asked = Mapping[str, Words]
@@ -72,7 +71,7 @@ def words_of(option: str, value: object) -> Words:
         return value
     if isinstance(value, int | float):
         return str(value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return tuple(f"{key}={text}" for key, text in value.items())
     if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         return tuple(value)

@@ -29,7 +29,7 @@ class FakeRunner(Runner):
         self.directory = directory
         self._objects = plugins
         root, state = (os.path.join(directory, name) for name in ("root", "state"))
-        super().__init__(runtime="fake", plugins=(), root=root, state=state)
+        super().__init__(runtime="fake", engine="embedded", plugins=(), root=root, state=state)
         self.settings = Settings()
 
     def with_plugins(self, *plugins: object) -> FakeRunner:

@@ -46,16 +46,16 @@ class Rule(NamedTuple):
     mirrors: tuple[Mirror, ...] = ()
 
 
-def parse_rules(table: Mapping[str, Any], path: str) -> dict[str, Rule]:
+def parse_rules(table: Mapping[str, Any]) -> dict[str, Rule]:
     """Return the rules of a file's ``[registries]``, by their prefix.
 
     Raises:
         InvalidArgument: an unknown key, or a value that cannot be used; the message says where.
     """
-    return {prefix: _rule(prefix, value, f"{path}: [registries.{prefix!r}]") for prefix, value in table.items()}
+    return {prefix: _rule(prefix, value, f"[registries.{prefix!r}]") for prefix, value in table.items()}
 
 
-def parse_aliases(table: Mapping[str, Any], path: str) -> dict[str, str]:
+def parse_aliases(table: Mapping[str, Any]) -> dict[str, str]:
     """Return the short names of a file's ``[aliases]``, each with the full name that it stands for.
 
     Raises:
@@ -63,7 +63,7 @@ def parse_aliases(table: Mapping[str, Any], path: str) -> dict[str, str]:
     """
     aliases = {}
     for short, full in table.items():
-        where = f"{path}: [aliases] {short!r}"
+        where = f"[aliases] {short!r}"
         if not re.fullmatch(PATH, short) or parse_reference(short).domain != "docker.io":
             raise InvalidArgument(f"{where} is no short name", hint="a name without a host, a tag or a digest")
         if not isinstance(full, str) or not _is_location(full) or "/" not in full:

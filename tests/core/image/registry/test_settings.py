@@ -20,7 +20,7 @@ DIGEST = "sha256:" + "0" * 64
 
 def asked(reference: str, rules: dict[str, Any], *, tls_verify: bool | None = None) -> list[str]:
     """Who is asked for what; a ``!`` for who need not be what he says."""
-    found = endpoints(parse_reference(reference), parse_rules(rules, "x").values(), tls_verify=tls_verify)
+    found = endpoints(parse_reference(reference), parse_rules(rules).values(), tls_verify=tls_verify)
     return [f"{each.host}/{each.repository}" + "!" * each.insecure for each in found]
 
 
@@ -55,7 +55,7 @@ def test_the_flag_overrides_the_rules() -> None:
     rules = {"a.example": {"insecure": True, "mirrors": ["m.example"]}}
     assert asked("a.example/x", rules, tls_verify=True) == ["m.example/x", "a.example/x"]
     assert asked("a.example/x", rules, tls_verify=False) == ["m.example/x!", "a.example/x!"]
-    assert host_endpoint("a.example", parse_rules(rules, "x").values()).insecure
+    assert host_endpoint("a.example", parse_rules(rules).values()).insecure
 
 
 def test_a_blocked_registry_is_not_asked() -> None:
@@ -80,7 +80,7 @@ def test_a_blocked_registry_is_not_asked() -> None:
 )
 def test_a_rule_that_cannot_be_is_refused(rules: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        parse_rules(rules, "prun.toml")
+        parse_rules(rules)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_short_name_is_a_whole_one(words: str, full: str) -> None:
 )
 def test_an_alias_that_cannot_be_is_refused(aliases: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
-        parse_aliases(aliases, "prun.toml")
+        parse_aliases(aliases)
 
 
 def test_files_add_to_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
