@@ -1,7 +1,7 @@
 # One word each; CI runs the same words.  Each target does its own set-up, says what it does, and does it once.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format protos bench stress docs clean run-packages test-packages bench-packages
+.PHONY: help run run-containerd test test-fast check format protos bench stress docs clean run-packages test-packages bench-packages
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -30,6 +30,12 @@ run: $(VENV)/.installed run-packages dist/busybox.tar ## Set everything up, and 
 	@echo "      skopeo copy docker://debian:12 oci-archive:debian.tar      (or: docker save debian:12 -o debian.tar)"
 	@echo "      $(SUDO) $(BIN)/prun run --rm -it debian.tar bash"
 	@echo "    or load it once, under a name: $(SUDO) $(BIN)/prun load --tag debian:12 debian.tar"
+
+run-containerd: $(VENV)/.installed run-packages dist/busybox.tar ## Run the same image through a containerd
+	@./scripts/install-packages containerd
+	$(SUDO) ./scripts/with-containerd $(BIN)/prun load --tag busybox dist/busybox.tar
+	$(SUDO) ./scripts/with-containerd $(BIN)/prun run --rm busybox sh -c 'echo "hello from containerd, as $$(id -un)"'
+	@echo "==> with a containerd of yours: $(SUDO) $(BIN)/prun run --rm --engine containerd busybox sh"
 
 test: $(VENV)/.tools test-packages ## Run all tests (as root: they run real containers)
 	@echo "==> testing (as root: real namespaces, mounts and cgroups)"

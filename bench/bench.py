@@ -1,6 +1,7 @@
 """Measure prun beside its peers, in one run and interleaved: ``make bench``.
 
 run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
+containerd  the same through the engine containerd, and by ctr
 library  prun.run() in one process
 import   load and unpack a Debian image and one of 100,000 small files into an empty store; CPU time and memory too
 look     what a look for the command costs a run: the import and the look, in a new interpreter each time
@@ -149,6 +150,18 @@ class Bench:
         times = measure(peers, rounds)
         report("run: a cold `run --rm busybox true`", times, "prun run --rm", ("podman run --rm", "ctr run --rm"), 0.75)
         print("  (podman filters system calls as prun does; ctr does not)")
+
+    def through_containerd(self, rounds: int) -> None:
+        """Compare cold runs through the same containerd."""
+        prun = (*self.prun, "--engine", "containerd", "--address", self.ctr[2])
+        command(*self.ctr, "images", "import", str(BUSYBOX))()
+        command(*prun, "load", "--tag", "busybox", str(BUSYBOX))()
+        peers = [
+            Peer("prun --engine containerd", command(*prun, "run", "--rm", "busybox", "true")),
+            Peer("ctr run --rm --seccomp", command(*self.ctr, "run", "--rm", "--seccomp", NAME, "bench-ctr", "true")),
+        ]
+        times = measure(peers, rounds)
+        report("containerd: a cold `run --rm busybox true`", times, peers[0].name, (peers[1].name,), 1.0)
 
     def library(self, rounds: int) -> None:
         """Compare prun.run() in one process with runc itself."""
@@ -412,7 +425,7 @@ def _expect_success(code: int) -> None:
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["run", "library", "look", "import", "idle"])
+    parser.add_argument("what", nargs="*", default=["run", "containerd", "library", "look", "import", "idle"])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--containers", type=int, default=20, help="for idle")
     asked = parser.parse_args()
@@ -422,6 +435,8 @@ def main() -> None:
         stack.enter_context(bench.containerd())
         if "run" in asked.what or "library" in asked.what:
             bench.run(asked.rounds)
+        if "containerd" in asked.what:
+            bench.through_containerd(asked.rounds)
         if "library" in asked.what:
             bench.library(asked.rounds)
         if "look" in asked.what:

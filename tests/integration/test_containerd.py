@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import private_containerd
 import pytest
+from debian_registry import skopeo
 from private_containerd import NOTHING
 from running import refusal, refused, running, shown
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from command import Prun
+    from debian_registry import DebianRegistry
     from private_containerd import Containerd
 
 
@@ -151,3 +153,17 @@ def test_a_shim_that_is_killed_ends_the_run(prun: Prun, daemon: Containerd) -> N
         os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode in (137, 255)
+
+
+def test_an_image_comes_through_our_registry_client(
+    prun: Prun, daemon: Containerd, registry: DebianRegistry, archive: Path, own_logins: object
+) -> None:
+    name = f"{registry.netloc}/team/busybox:1"
+    skopeo(f"oci-archive:{archive}", f"docker://{name}")
+    assert shown(prun, "-q", name, "echo", "hi") == "hi\n"
+    assert name in daemon.names("images", "list")
+    assert prun("pull", "-q", name).stdout == f"{name}\n"
+    assert prun("rmi", name).returncode == 0
+    assert name not in daemon.names("images", "list")
+    assert prun.traces()["ingest"] == []
+    assert not list((prun.root / "arriving").iterdir())
