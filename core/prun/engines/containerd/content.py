@@ -65,8 +65,7 @@ class Blobs:
             NotFound: it is not there.
         """
         self.size(digest)
-        chunks = self._client.stream("content.v1.Content/Read", ReadBlob(digest=digest), Chunk)
-        return cast("BinaryIO", io.BufferedReader(_Reader(chunks), CHUNK_BYTES))
+        return self._open(digest)
 
     def read(self, digest: str, limit_bytes: int) -> bytes:
         """Return the whole of a small blob, verified.
@@ -78,11 +77,15 @@ class Blobs:
         """
         if self.size(digest) > limit_bytes:
             raise ResourceExhausted(f"blob {digest} is longer than {limit_bytes} bytes")
-        with self.open(digest) as blob:
+        with self._open(digest) as blob:
             data = blob.read(limit_bytes + 1)
         if not matches(data, digest):
             raise DataLoss(f"blob {digest} is damaged in containerd's content store", hint="pull the image again")
         return data
+
+    def _open(self, digest: str) -> BinaryIO:
+        chunks = self._client.stream("content.v1.Content/Read", ReadBlob(digest=digest), Chunk)
+        return cast("BinaryIO", io.BufferedReader(_Reader(chunks), CHUNK_BYTES))
 
     def label(self, digest: str, labels: Mapping[str, str]) -> None:
         """Set these labels of a blob; the others stay."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prun.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
@@ -117,6 +118,7 @@ class Snapshots:
             raise
 
 
+@lru_cache(maxsize=16)
 def snapshotter_of(client: Client, wanted: str) -> str:
     """Return the name of the snapshotter to use: the one asked for, the namespace's, or overlayfs.
 
