@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prun.live import ExecRequest
     from prun.logs import Entry
     from prun.options import ExecOptions, RegistryOptions, RunnerOptions, RunOptions
+    from prun.planning import Plan
     from prun.plugins import Hooks
     from prun.request import Asked
     from prun.services import ImageService
@@ -391,6 +392,12 @@ class Runner:
         from prun import pipeline
 
         return pipeline.explain(request, self.hooks)
+
+    def dry_run(self, request: RunRequest) -> Plan:
+        """Return what would be done for a request; nothing is written, and no root is needed."""
+        from prun import pipeline
+
+        return pipeline.dry_run(request, self.hooks)
 
     def request(self, image: str = "", args: Iterable[str] = (), **options: Unpack[RunOptions]) -> RunRequest:
         """Turn words into a request.

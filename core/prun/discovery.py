@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 GROUPS = ("prun.runtimes", "prun.engines", "prun.plugins")
 
+#: Whether what a scan finds may be written down.
+writes_cache = True
+
 _FORMAT = 1
 # pip makes a dist-info directory first and fills it then, which leaves the parent's mtime alone: what a scan sees in
 # a directory that has just changed may be half of it and is used once, not kept.
@@ -84,7 +87,7 @@ def _installed() -> _Found:
     found = _read(path, key)
     if found is None:
         found = _scan()
-        if key == _key() and _settled():
+        if writes_cache and key == _key() and _settled():
             _write(path, key, found)
     return found
 

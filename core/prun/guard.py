@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prun.errors import Exited, PluginError, PrunError, TimedOut, Unavailable
-from prun.types import Image, Mount, Problem, RuntimeInfo
+from prun.types import Image, Mount, PlanStep, Problem, RuntimeInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -184,7 +184,11 @@ def _is_ignored(_: Any) -> bool:
     return True
 
 
-OF_ALL = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_event"))
+def _is_step(item: Any) -> bool:
+    return isinstance(item, PlanStep) and all(isinstance(word, str) for word in (*item[:3], *item.argv))
+
+
+OF_ALL = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_plan_steps", "prun_event"))
 
 # What a hook answers, in words, and how to tell.
 ANSWERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -194,6 +198,7 @@ ANSWERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "prun_spec_opts": ("a list of functions", _is_list_of(callable)),
     "prun_mounts": ("a list of Mounts", _is_list_of(_is_mount)),
     "prun_check_spec": ("a list of Problems", _is_list_of(_is_problem)),
+    "prun_plan_steps": ("a list of PlanSteps", _is_list_of(_is_step)),
     "prun_open_console": ("a Console", _has("__enter__", "__exit__", "attach", "follow", "output")),
     "prun_create_task": ("a Task", _has(*_TASK)),
     "prun_load_task": ("a Task", _has(*_TASK)),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Event,
         Image,
         Mount,
+        PlanStep,
         Platform,
         Problem,
         Rootfs,
@@ -103,6 +104,16 @@ def prun_check_spec(request: RunRequest, spec: Spec) -> list[Problem]:
     return []
 
 
+@hookspec
+def prun_plan_steps(request: RunRequest, image: Image, bundle: str, spec: Spec) -> list[PlanStep]:
+    """Say what this plugin would do for such a run, in order (all).
+
+    Asked by ``--dry-run`` instead of the hooks below: nothing may be written, fetched or executed.  ``bundle`` is where
+    the bundle would be.
+    """
+    return []
+
+
 @hookspec(firstresult=True)
 def prun_open_console(request: RunRequest, spec: Spec) -> Console | None:
     """Open what carries the standard streams: inherited descriptors, pipes, a pty (first)."""
@@ -134,4 +145,4 @@ def prun_event(event: Event) -> None:
     """Observe (all).  Called synchronously, in the order of the tiers; the result is ignored."""
 
 
-NAMES = tuple(name for name in dir() if name.startswith("prun_"))
+NAMES = tuple(name for name in list(globals()) if name.startswith("prun_"))  # in this order

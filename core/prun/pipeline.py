@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prun.live import LiveTask
+    from prun.planning import Plan
     from prun.plugins import Hooks
     from prun.record import Record
     from prun.signals import ForwardedSignals
     from prun.spec.document import Spec
     from prun.spec.provenance import Explanation
     from prun.types import Image, Rootfs, RuntimeInfo, Task
+
+
+STAGES = ("resolve", "prepare", "spec", "console", "create", "start", "wait", "delete")
 
 
 class Outcome(NamedTuple):
@@ -138,7 +142,11 @@ def settled(request: RunRequest, hooks: Hooks) -> tuple[RunRequest, RuntimeInfo]
         from prun.request.supervision import settled_log
 
         request = request._replace(
-            log=settled_log(request.log, os.path.join(os.path.abspath(request.root), "containers", request.id)),
+            log=settled_log(
+                request.log,
+                os.path.join(os.path.abspath(request.root), "containers", request.id),
+                make=not request.dry_run,
+            ),
             exit_command=(*own_command(request.root, request.state), "container", "cleanup", request.id),
         )
     return request._replace(two_step=two_step, view_only=not info.executes, monitored=monitored, shim=info.shim), info
@@ -181,7 +189,7 @@ def _prepare(
 def plan(request: RunRequest, hooks: Hooks) -> Spec:
     """Return the finished spec of a run; nothing is unpacked, mounted, created or executed."""
     hooks = _with_files(request, hooks)
-    with _viewed(request, hooks) as (request, image, rootfs):
+    with viewed(request, hooks) as (request, image, rootfs):
         return build_spec(request, image, rootfs, hooks)
 
 
@@ -190,14 +198,36 @@ def explain(request: RunRequest, hooks: Hooks) -> Explanation:
     from prun.explaining import recorded
 
     hooks = _with_files(request, hooks)
-    with _viewed(request, hooks) as (request, image, rootfs):
+    with viewed(request, hooks) as (request, image, rootfs):
         explanation = recorded(request, image, rootfs, hooks)
         check_spec(_judged(request, image, rootfs, hooks, explanation.spec), explanation.spec, hooks)
         return explanation
 
 
+def dry_run(request: RunRequest, hooks: Hooks) -> Plan:
+    """Go through a run up to where something would be made, and return what would be.
+
+    Nothing is written or executed, and no root is needed; of an image that is not here, its documents are fetched.
+
+    Raises: as ``run``, for what can be known before.
+    """
+    from prun.explaining import recorded
+    from prun.planning import Plan
+
+    hooks = _with_files(request, hooks)
+    request, info = settled(request._replace(dry_run=request.dry_run or "plan"), hooks)
+    with viewed(request, hooks) as (viewed_request, image, rootfs):
+        explanation = recorded(viewed_request, image, rootfs, hooks)
+        judged = _judged(viewed_request, image, rootfs, hooks, explanation.spec)
+        check_spec(judged, explanation.spec, hooks)
+    bundle = os.path.join(os.path.abspath(request.state), "bundles", request.id)
+    steps = hooks.plan_steps(request, image, bundle, explanation.spec)
+    steps.sort(key=lambda step: STAGES.index(step.stage))
+    return Plan(request, info.name, image, bundle, tuple(steps), hooks.order(), explanation, judged.loosens)
+
+
 @contextmanager
-def _viewed(request: RunRequest, hooks: Hooks) -> Iterator[tuple[RunRequest, Image, Rootfs]]:
+def viewed(request: RunRequest, hooks: Hooks) -> Iterator[tuple[RunRequest, Image, Rootfs]]:
     """Look at what a spec is built from, without unpacking or mounting anything."""
     request = request._replace(view_only=True)
     info = hooks.describe_runtime()
@@ -205,7 +235,8 @@ def _viewed(request: RunRequest, hooks: Hooks) -> Iterator[tuple[RunRequest, Ima
     if joins_container(request):
         from prun.joining import joined
 
-        with Store(request.root, request.state) as store, joined(request, store) as request:
+        places = Store(request.root, request.state, readonly=bool(request.dry_run))
+        with places as store, joined(request, store) as request:
             pass  # where nothing is executed, the paths are all there is to it
     with hooks.at("resolve"):
         image = hooks.resolve_image(request, request.platform or info.platforms[0])
@@ -229,7 +260,7 @@ def usable_runtime(request: RunRequest, hooks: Hooks) -> RuntimeInfo:
     check_options(request, info)
     if info.unavailable:
         raise FailedPrecondition(f"runtime {info.name} cannot run here: {info.unavailable}", hint=info.remedy)
-    if info.needs_root and not may_mount():
+    if info.needs_root and not may_mount() and not request.dry_run:
         raise FailedPrecondition(
             f"runtime {info.name} needs root, here that of a user namespace, and a library cannot give its caller that",
             hint="prun unshare python ..., or the command prun run",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Event,
         Image,
         Mount,
+        PlanStep,
         Platform,
         Problem,
         Rootfs,
@@ -46,7 +47,7 @@ RUNTIMES, ENGINES, PLUGINS = "prun.runtimes", "prun.engines", "prun.plugins"
 NO_SETTINGS: Mapping[str, PluginSettings] = {}
 NO_GUARDS: Mapping[str, Guard] = {}
 # Hooks that are given something to read, and do nothing else than answer.
-_READERS = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_event"))
+_READERS = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_plan_steps", "prun_event"))
 
 
 class Hooks:
@@ -153,6 +154,17 @@ class Hooks:
 
     def check_spec(self, request: RunRequest, spec: Spec) -> list[Problem]:
         return self._all("prun_check_spec", request=request, spec=spec)
+
+    def plan_steps(self, request: RunRequest, image: Image, bundle: str, spec: Spec) -> list[PlanStep]:
+        return self._all("prun_plan_steps", request=request, image=image, bundle=bundle, spec=spec)
+
+    def order(self) -> dict[str, tuple[str, ...]]:
+        """Return for each hook that a plugin implements who does, from general to specific."""
+        found = {}
+        for name in hookspecs.NAMES:
+            if impls := getattr(self._pm.hook, name).get_hookimpls():
+                found[name] = tuple(impl.plugin_name for impl in impls)
+        return found
 
     def open_console(self, request: RunRequest, spec: Spec) -> Console:
         return self._first("prun_open_console", request=request, spec=spec)

@@ -32,8 +32,32 @@ _SWITCHES = (
 _APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 
+_pretended = False
+
+
+def pretend(uid: int) -> None:
+    """From now on say what would be if this ordinary user's process had entered its user namespace, for a dry run."""
+    global _pretended  # noqa: PLW0603  as PRUN_ROOTLESS, it is the process's
+    os.environ[MARK] = str(uid)
+    _pretended = True
+
+
+def is_pretended() -> bool:
+    """Tell whether ``pretend`` was called."""
+    return _pretended
+
+
+def current_maps() -> IdMaps:
+    """Return the maps of the user namespace that we are in, or would be."""
+    if _pretended:
+        return user_maps(os.getuid(), os.getgid())
+    return IdMaps(read_ranges("/proc/self/uid_map"), read_ranges("/proc/self/gid_map"))
+
+
 def is_rootless() -> bool:
     """Tell whether this process is root of a user namespace that ``enter`` made, its own or an ancestor's."""
+    if _pretended:
+        return True
     marked = is_number(os.environ.get(MARK, ""))
     return marked and sys.platform == "linux" and os.geteuid() == 0 and not _is_initial()
 
@@ -101,7 +125,7 @@ def subordinate_problem(uid: int) -> tuple[str, str]:
 
 def lacks_ids(uid: int, gid: int) -> str:
     """Return the remedy where our user namespace has no such user or no such group, an empty string where it has."""
-    maps = IdMaps(read_ranges("/proc/self/uid_map"), read_ranges("/proc/self/gid_map"))
+    maps = current_maps()
     if host_id(maps.uids, uid) is not None and host_id(maps.gids, gid) is not None:
         return ""
     remedy = subordinate_problem(int(os.environ[MARK]))[1]

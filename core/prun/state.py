@@ -52,20 +52,23 @@ def default_state() -> str:
 class Store:
     """The two directories and a connection to the database in them, until the context ends.
 
-    ``aliases`` are the short names of images in ``prun.toml``; whoever looks for an image or names one needs them.
+    With ``readonly`` nothing is made, and what is not there is empty.  ``aliases`` are the short names of images in
+    ``prun.toml``; whoever looks for an image or names one needs them.
 
     Raises:
         PermissionDenied: a directory cannot be made or does not belong to us.
     """
 
-    def __init__(self, root: str, state: str, aliases: Mapping[str, str] = NOTHING) -> None:
+    def __init__(self, root: str, state: str, aliases: Mapping[str, str] = NOTHING, *, readonly: bool = False) -> None:
         self.root, self.state = os.path.abspath(root), os.path.abspath(state)
         self.aliases = aliases
+        self.readonly = readonly
 
     def __enter__(self) -> Self:
-        make_private(self.root)
-        make_private(self.state, passable=True)
-        self.metadata = Metadata(os.path.join(self.root, "metadata.db"))
+        if not self.readonly:
+            make_private(self.root)
+            make_private(self.state, passable=True)
+        self.metadata = Metadata(os.path.join(self.root, "metadata.db"), readonly=self.readonly)
         return self
 
     def __exit__(

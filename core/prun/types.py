@@ -130,7 +130,8 @@ class RunRequest(NamedTuple):
     and of an option that may be repeated each gave its part.  What has its default is not in it.  ``explain``: why each
     field of the spec is as it is shall be kept with the container (``prun.explaining``).  ``loosens``: what the patches
     and hooks of this run let the container do that it could not without (``prun.spec.loosening``), for
-    ``prun_check_spec`` to judge.
+    ``prun_check_spec`` to judge.  ``dry_run`` (``plan``, ``spec`` or ``json``): nothing is written
+    anywhere, no program executed, and of an image that is not here only its documents are fetched (``prun.planning``).
 
     The other fields are options of docker and podman, each parsed by the module of ``prun.request`` that its group
     names.  Those in ``RUNTIME_FIELDS`` are refused where the runtime does not honour them.
@@ -178,6 +179,7 @@ class RunRequest(NamedTuple):
     origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
     explain: bool = False
     loosens: tuple[str, ...] = ()
+    dry_run: str = ""
 
     # prun.request.mounts: ``mounts`` above are those of a caller who knows the OCI spec
     volumes: "tuple[MountRequest, ...]" = ()
@@ -275,6 +277,22 @@ class RuntimeInfo(NamedTuple):
     honours: frozenset[str] = frozenset()
     needs_root: bool = False
     outlives: bool = False
+
+
+class PlanStep(NamedTuple):
+    """One thing that a run would do.
+
+    ``action``: fetch or load (``size_bytes``), unpack, snapshot, mount, network, execute (``argv``), assume (nobody can
+    know before), or a plugin's own.  ``subject`` is what it does it with.  ``done``: it is there already, and nothing
+    would be done.
+    """
+
+    stage: Stage
+    action: str
+    subject: str
+    size_bytes: int = 0
+    argv: tuple[str, ...] = ()
+    done: bool = False
 
 
 class ExitStatus(NamedTuple):

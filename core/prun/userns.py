@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import FailedPrecondition, InvalidArgument
-from prun.rootfs.idmap import IdMaps, IdRange, host_id, maps_of, read_ranges
-from prun.rootless import MAX_ID, SUBORDINATE, is_rootless, subordinate_ranges
+from prun.rootfs.idmap import IdMaps, IdRange, host_id, maps_of
+from prun.rootless import MAX_ID, SUBORDINATE, current_maps, is_rootless, subordinate_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -289,7 +289,7 @@ def _number(option: str, text: str) -> int:
 
 
 def _own() -> IdMaps:
-    return IdMaps(read_ranges("/proc/self/uid_map"), read_ranges("/proc/self/gid_map"))
+    return current_maps()
 
 
 def _everybody(path: str) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ import prun_windows
 from prun import hookspecs
 from prun.builtin import defaults, flags
 from prun.engines import embedded
-from prun.pipeline import run
+from prun.pipeline import dry_run, run
 from prun.testing import check_plugin, hooks_with
 from prun.types import Container, RunRequest
 
@@ -80,6 +80,7 @@ def test_the_example_takes_part_in_a_run(
     )  # fmt: skip
     assert run(request, hooks).status.code == 0
     hooks.load_task(Container("c1", "fake", "", "", "")).delete()
+    dry_run(request, hooks)
     assert f"hook {hook} [00-example_of_{hook}]" in capsys.readouterr().err
 
 

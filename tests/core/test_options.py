@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs/run.md"
 COMMAND_LINE_ONLY = {
     *(
         "detach_keys",
+        "dry_run",
         "env_file",
         "env_host",
         "file",

@@ -249,3 +249,16 @@ def test_the_library_captures(prun: Prun) -> None:
     words = ["sh", "-c", "cat; echo e >&2; exit 4"]
     code = f"import prun; print(*{runner}.run('busybox', {words!r}, stdin=b'abc')[:3])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4 b'abc' b'e\\n'\n"
+
+
+def test_a_dry_run_says_the_spec_and_makes_nothing(prun: Prun, request: pytest.FixtureRequest) -> None:
+    words = ("--id", "planned", "-m", "64m", "busybox", "cat", "/etc/hostname")
+    before = prun("ps", "-aq").stdout
+    done = prun("run", "--dry-run=json", "--rm", *words)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert [(step["action"], step["done"]) for step in plan["steps"] if step["action"] == "fetch"] == [("fetch", True)]
+    assert plan["spec"]["linux"]["resources"]["memory"]["limit"] == 64 << 20
+    last = plan["steps"][-1]
+    assert last["action"] == ("task" if request.node.callspec.params["prun"] == "containerd" else "execute")
+    assert prun("ps", "-aq").stdout == before

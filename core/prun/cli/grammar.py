@@ -22,7 +22,8 @@ class Option(NamedTuple):
     """One option: its long name, what it takes, its one-line help.
 
     ``kind``: ``flag`` takes nothing, ``value`` the last one given counts, ``list`` all count.  ``aliases`` are further
-    long names, ``default`` is a flag's when it is not given.  The value stands under ``name`` with ``-`` for ``_``.
+    long names, ``default`` is a flag's when it is not given.  ``bare`` is the value of one that is given without, and
+    never takes the next word.  The value stands under ``name`` with ``-`` for ``_``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Option(NamedTuple):
     aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     default: bool = False
+    bare: str = ""
 
     @property
     def key(self) -> str:
@@ -78,6 +80,7 @@ def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Pars
             if option.kind == "flag":
                 flags[option.key] = _boolean(flag, attached)
                 continue
+            attached = option.bare or None if attached is None else attached
             if attached is None and not left:
                 raise InvalidArgument(f"flag needs an argument: {flag}", hint=f"see {_help(command)}")
             value = left.pop(0) if attached is None else attached
@@ -92,13 +95,16 @@ def parse(words: Sequence[str], options: Sequence[Option], command: str) -> Pars
 
 def options_of(words: Sequence[str], options: Sequence[Option]) -> Sequence[str]:
     """Return the words before the first that is no option and no option's value, also where they cannot be parsed."""
-    takes = {f"--{name}" for option in options if option.kind != "flag" for name in (option.name, *option.aliases)}
-    letters = {option.short for option in options if option.kind != "flag" and option.short}
+    valued = [option for option in options if option.kind != "flag" and not option.bare]
+    takes = {f"--{name}" for option in valued for name in (option.name, *option.aliases)}
+    letters = {option.short for option in valued if option.short}
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-", "--"):
         word = words[at]
-        valued = word in takes if word.startswith("--") else bool(word[-1] in letters and not letters & set(word[1:-1]))
-        at += 2 if valued else 1
+        has_value = (
+            word in takes if word.startswith("--") else bool(word[-1] in letters and not letters & set(word[1:-1]))
+        )
+        at += 2 if has_value else 1
     return words[:at]
 
 

@@ -66,6 +66,16 @@ RUN = (
     Option("dns", "list", "Name servers for /etc/resolv.conf.", metavar="ADDRESS"),
     Option("dns-option", "list", "Options for /etc/resolv.conf.", metavar="OPTION", aliases=("dns-opt",)),
     Option("dns-search", "list", "Search domains for /etc/resolv.conf; . for none.", metavar="DOMAIN"),
+    Option(
+        "dry-run",
+        "value",
+        "Say what would be done, and do nothing: plan (default), spec or json.",
+        "",
+        "FORM",
+        (),
+        ("plan", "spec", "json"),
+        bare="plan",
+    ),
     ENGINE[1],
     Option("entrypoint", "value", "Replace the image's entrypoint; '' clears it.", metavar="COMMAND"),
     Option("env", "list", "Set an environment variable; KEY alone takes the host's value.", "e", "KEY[=VALUE]"),
@@ -153,7 +163,7 @@ RUN = (
 )
 # ``prun spec`` prints, and has nothing to keep it with.
 SPEC = (
-    *(option for option in RUN if option.name not in ("events-fd", "explain", "timing", "trace")),
+    *(option for option in RUN if option.name not in ("dry-run", "events-fd", "explain", "timing", "trace")),
     Option("explain", "flag", "Print why each field is as it is, and not the spec."),
     Option("format", "value", "How --explain prints it (default text).", metavar="FORMAT", choices=("text", "json")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,6 +39,10 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
 
     runner, request = asked("run", words, settings)
     check_combination(request)
+    if request.dry_run:
+        from prun.cli.dry_run import dry_run
+
+        return dry_run(runner, request, settings)
     _become_root(runner, settings)
     with ForwardedSignals() as signals, _waterfall(request) as timeline:
         result = runner.execute(request, signals, timeline)
@@ -57,6 +62,10 @@ def create(words: Sequence[str], settings: Mapping[str, str]) -> int:
     if request.detach:
         raise InvalidArgument("unknown flag: --detach", hint="prun create starts nothing; prun start does")
     check_combination(request)
+    if request.dry_run:
+        from prun.cli.dry_run import dry_run
+
+        return dry_run(runner, request._replace(detach=True), settings)
     _become_root(runner, settings)
     with _waterfall(request) as timeline:
         runner.make(request, timeline)
@@ -136,6 +145,8 @@ def asked(command: str, words: Sequence[str], settings: Mapping[str, str]) -> tu
 
 
 def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRequest]:
+    form = parsed.values.get("dry_run", "")
+    sys.dont_write_bytecode = sys.dont_write_bytecode or bool(form)
     file, profiles = parsed.values["file"], parsed.lists["profile"] or names_of(os.environ.get("PRUN_PROFILE")) or ()
     if file and settings.get("config"):
         raise InvalidArgument("conflicting options: cannot specify both --config and --file")
@@ -145,11 +156,11 @@ def _made_of(parsed: Parsed, settings: Mapping[str, str]) -> tuple[Runner, RunRe
     flags = {key: Origin("flag", f"--{key.replace('_', '-')}") for key in parsed.asked}
     if not (runner.settings.documents or runner.settings.found or profiles):
         return runner, request_of(parsed.asked, parsed.rest, runner)._replace(
-            origins={key: (origin,) for key, origin in flags.items()}
+            origins={key: (origin,) for key, origin in flags.items()}, dry_run=form
         )
     from prun.cli.named import named
 
-    return runner, named(parsed, runner, flags, profiles)
+    return runner, named(parsed, runner, flags, profiles)._replace(dry_run=form)
 
 
 def runner_of(settings: Mapping[str, str], *, runtime: str = "") -> Runner:

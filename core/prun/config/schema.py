@@ -123,7 +123,7 @@ TABLES: Mapping[str, Table] = {
 }
 
 # About the command line itself, which no file can say.
-WORDS_ONLY = frozenset(("file", "profile"))
+WORDS_ONLY = frozenset(("dry_run", "file", "profile"))
 
 
 def run_options() -> dict[str, Option]:

@@ -8,9 +8,9 @@ import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from prun.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from prun.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from prun.image.archive_docker import MANIFEST_FILE, load_docker
-from prun.image.archive_oci import LAYOUT_FILE, load_oci
+from prun.image.archive_oci import LAYOUT_FILE, load_oci, look_into
 from prun.image.files import ArchiveFiles, DirectoryFiles, PipedFiles
 from prun.image.source import STDIN
 from prun.image.staging import Staging
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prun.image.files import Files
     from prun.image.ingest import Ingest
     from prun.image.layout import ContentStore
+    from prun.image.manifest import Content
     from prun.image.source import Source
     from prun.image.staging import Unpack
     from prun.types import Platform
@@ -73,6 +74,30 @@ def loading(
         found, wanted = load_kind(stage, source.tag)
         ingest.commit(wanted)
         yield [Loaded(names, target) for names, target in found]
+
+
+@contextmanager
+def looking(source: Source) -> Iterator[tuple[Content, list[Loaded]]]:
+    """Give the images of a layout as they are there, and where to read their documents; nothing is copied.
+
+    Raises:
+        FailedPrecondition: it would have to be read as a whole for that: a compressed or a docker archive, or a pipe.
+        NotFound, InvalidArgument, DataLoss: as ``loading``.
+    """
+    with ExitStack() as stack:
+        hint = f"prun load {source.path}"
+        piped = source.kind != "oci" and source.path == STDIN
+        opened = None if piped else _open(source, None, stack)
+        if piped or (opened and compression_of(os.pread(opened.fileno(), MAGIC_BYTES, 0)) != "none"):
+            raise FailedPrecondition(f"{source} can only be looked into by loading it", hint=hint)
+        label = f"{'archive' if opened else 'directory'} {source.path!r}"
+        files = ArchiveFiles(opened.fileno(), label) if opened else DirectoryFiles(source.path, label)
+        if _kind(source, files) == "docker-archive":
+            raise FailedPrecondition(
+                f"{source} is a docker archive, whose layers say what they are only when loaded", hint=hint
+            )
+        content, found = look_into(files, source.tag)
+        yield content, [Loaded(names, target) for names, target in found]
 
 
 def _open(source: Source, stdin: BinaryIO | None, stack: ExitStack) -> BinaryIO | None:

@@ -86,6 +86,15 @@ def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], De
     return [(entry.names, _plain(entry.target)) for entry in chosen], [*needed, *made]
 
 
+def look_into(files: Files, tag: str) -> tuple[_LayoutContent, list[tuple[tuple[str, ...], Descriptor]]]:
+    """Return the documents of a layout, and each image's names and target; see ``archive.looking``."""
+    _check_layout(files)
+    content = _LayoutContent(files)
+    entries = _entries(files)
+    chosen = _tagged(files, entries, tag) if tag else _all(entries, content)
+    return content, [(entry.names, _plain(entry.target)) for entry in chosen]
+
+
 def _blobs_of(content: _LayoutContent, entry: _Entry, platform: Platform | None) -> Iterable[Descriptor]:
     if platform is None:
         return blobs(content, entry.target)

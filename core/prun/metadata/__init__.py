@@ -52,16 +52,18 @@ _BUSY_S = 20.0
 class Metadata:
     """One connection to the database at ``path``, which is made when it does not exist.
 
+    With ``readonly`` it is to a copy in memory, as the database is now, or to an empty one; the file stays as it is.
+
     Raises:
         PermissionDenied: the file or its directory may not be read or written.
         FailedPrecondition: a newer prun made it.
         DataLoss: it is no database, or a damaged one.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, readonly: bool = False) -> None:
         self._path = path
         with self._translated():
-            self._db = _connect(path)
+            self._db = _copied(path) if readonly else _connect(path)
             self._migrate()
 
     def close(self) -> None:
@@ -388,6 +390,23 @@ def _connect(path: str) -> sqlite3.Connection:
     if is_new:
         os.chmod(path, 0o600)
     return db
+
+
+def _copied(path: str) -> sqlite3.Connection:
+    """Copy a database into memory without writing anything, its write-ahead log and the index of that neither.
+
+    Where no log is there, nobody has the database open, and SQLite need not look for one (it would make it).
+    """
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    if os.path.exists(path):
+        name = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        how = "readonly_shm=1" if os.path.exists(f"{path}-wal") else "immutable=1"
+        source = sqlite3.connect(f"file:{name}?mode=ro&{how}", uri=True, timeout=_BUSY_S)
+        try:
+            source.backup(memory)
+        finally:
+            source.close()
+    return memory
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from prun.types import Mount, Origin, Platform, RunRequest
 _NOT_STORED = frozenset(
     (
         *("capture", "view_only", "stdin", "preserve_fds", "cid_file", "exit_command", "monitored"),
-        *("again", "digest", "loosens", "observation", "progress"),
+        *("again", "digest", "dry_run", "loosens", "observation", "progress"),
     )
 )
 

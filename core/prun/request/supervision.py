@@ -40,12 +40,13 @@ def fields(asked: Asked) -> dict[str, object]:
     }
 
 
-def settled_log(log: LogRequest | None, directory: str) -> LogRequest:
-    """Return where the log is, by default in ``directory``, which is made for it."""
+def settled_log(log: LogRequest | None, directory: str, *, make: bool = True) -> LogRequest:
+    """Return where the log is, by default in ``directory``, which is made for it unless ``make`` says otherwise."""
     log = log or LogRequest()
     if log.driver == "none" or log.path:
         return log
-    os.makedirs(directory, 0o700, exist_ok=True)
+    if make:
+        os.makedirs(directory, 0o700, exist_ok=True)
     return log._replace(path=os.path.join(directory, "ctr.log"))
 
 

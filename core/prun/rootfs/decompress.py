@@ -7,13 +7,14 @@ Nothing is executed: the decompressors are libraries (docker CVE-2026-41567 ran 
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from prun.errors import DataLoss, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Iterator
+    from io import BufferedReader
     from typing import BinaryIO
 
 CHUNK_BYTES = 256 << 10  # stays in a core's cache between decompressor, hash and write
@@ -127,7 +128,7 @@ class TarBytes(ByteStream):
 
 @contextmanager
 def open_tar(blob: BinaryIO, media_type: str, limit_bytes: int, algorithm: str = "sha256") -> Iterator[TarBytes]:
-    """Open a layer blob, which must be seekable, at its start; the thread ends with the context.
+    """Open a layer blob, which must be seekable or buffered, at its start; the thread ends with the context.
 
     Raises (while reading, too):
         InvalidArgument: an unknown media type, or one that the data belies.
@@ -177,8 +178,11 @@ def open_uncompressed(blob: BinaryIO, media_type: str) -> _Readable:
         compression = _COMPRESSION[media_type]
     except KeyError:
         raise InvalidArgument(f"layer media type {media_type!r} is not known") from None
-    head = blob.read(4)
-    blob.seek(-len(head), 1)
+    if blob.seekable():
+        head = blob.read(4)
+        blob.seek(-len(head), 1)
+    else:  # one that comes from a daemon, buffered
+        head = cast("BufferedReader", blob).peek(4)[:4]
     found = compression_of(head)
     if found != compression:
         raise InvalidArgument(f"layer of media type {media_type!r} is {found or 'not compressed'}")

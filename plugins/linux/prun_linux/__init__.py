@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
-    from prun.types import Console, Container, Image, Mount, Problem, Rootfs, RunRequest, RuntimeInfo, Task
+    from prun.types import Console, Container, Image, Mount, PlanStep, Problem, Rootfs, RunRequest, RuntimeInfo, Task
 
 
 @hookimpl
@@ -94,6 +94,14 @@ def prun_check_spec(request: RunRequest, spec: Spec) -> list[Problem]:
     from prun_linux.check import check_spec
 
     return check_spec(request, spec)
+
+
+@hookimpl
+def prun_plan_steps(request: RunRequest, bundle: str, spec: Spec) -> list[PlanStep]:
+    """Say how the OCI runtime would be called."""
+    from prun_linux.planning import steps
+
+    return steps(request, bundle, spec)
 
 
 @hookimpl

@@ -66,7 +66,7 @@ def spawn(launch: Launch, request: RunRequest) -> int:
         writer.callback(os.close, saying)
         directory = os.open(launch.bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, directory)
-        words = [binary, *_words(launch, request), *_log_words(request.log, binary)]
+        words = argv(launch, request, binary)
         process = started(words, directory, {"_OCI_SYNCPIPE": saying}, request.preserve_fds)
         try:
             writer.close()
@@ -79,6 +79,12 @@ def spawn(launch: Launch, request: RunRequest) -> int:
         words_of_runtime = launch.runtime.failure(launch.log)
         raise launch.failed(words_of_runtime or str(answer.get("message", "")) or f"conmon exited with {code}")
     return pid
+
+
+def argv(launch: Launch, request: RunRequest, binary: str) -> list[str]:
+    """Return the command line of the conmon that creates the container; a dry run makes no file for it."""
+    check = not request.dry_run
+    return [binary, *_words(launch, request, make=check), *_log_words(request.log, binary, check=check)]
 
 
 def started(words: Sequence[str], directory: int, pipes: Mapping[str, int], preserve_fds: int) -> Popen[bytes]:
@@ -146,11 +152,11 @@ def timed_out(bundle: str) -> bool:
         return False
 
 
-def _words(launch: Launch, request: RunRequest) -> list[str]:
+def _words(launch: Launch, request: RunRequest, *, make: bool) -> list[str]:
     bundle = launch.bundle
     binary, *for_runtime = runtime_words(
         launch.runtime, launch.log, bundle, terminal=request.terminal,
-        user_namespace="uidMappings" in launch.spec.get("linux", {}),
+        user_namespace="uidMappings" in launch.spec.get("linux", {}), make=make,
     )  # fmt: skip
     words = ["--api-version", "1", "--cid", launch.id, "--cuuid", launch.id, "--name", request.name or launch.id]
     words += ["--runtime", binary, *(f"--runtime-arg={word}" for word in for_runtime)]
@@ -170,16 +176,19 @@ def _words(launch: Launch, request: RunRequest) -> list[str]:
     return words
 
 
-def runtime_words(runtime: OciRuntime, log: str, directory: str, *, terminal: bool, user_namespace: bool) -> list[str]:
+def runtime_words(
+    runtime: OciRuntime, log: str, directory: str, *, terminal: bool, user_namespace: bool, make: bool = True
+) -> list[str]:
     """Return how the OCI runtime is called; crun gets a file of ``directory`` where conmon would give it /dev/null.
 
     crun gives its streams to the container's user (1.8.1, ``fchown``): the machine's own /dev/null, with its mode.
     """
-    words = [runtime.binary, "--root", runtime.root, "--log", log, "--log-format", "json"]
+    words = runtime.argv([], log)
     if runtime.name != "crun" or not user_namespace:
         return words
     empty = os.path.join(directory, "null")
-    os.close(os.open(empty, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if make:
+        os.close(os.open(empty, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     streams = '<"$0" >>"$0"' if terminal else 'test -p /dev/stdin || exec <"$0"; exec "$@"'
     return ["/bin/sh", "-c", f'exec "$@" {streams}' if terminal else streams, empty, *words]
 
@@ -192,14 +201,14 @@ def _unless_locked(command: tuple[str, ...], path: str) -> tuple[str, ...]:
     return (flock, "--nonblock", "--conflict-exit-code", "0", path, *command)
 
 
-def _log_words(log: LogRequest | None, binary: str) -> list[str]:
+def _log_words(log: LogRequest | None, binary: str, *, check: bool) -> list[str]:
     if log is None or log.driver == "none":
         return ["--log-path", "none:"]
     words = ["--log-path", f"k8s-file:{log.path}"]
     if log.size_bytes:
         words += ["--log-size-max", str(log.size_bytes)]
     if log.files > 1:
-        if version(binary) < (2, 2):
+        if check and version(binary) < (2, 2):
             raise FailedPrecondition(
                 f"--log-opt max-file={log.files}: {binary} keeps one file; conmon 2.2 keeps more",
                 hint="leave max-file out: what is over max-size is dropped, the oldest first",

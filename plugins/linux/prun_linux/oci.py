@@ -102,6 +102,10 @@ class OciRuntime(NamedTuple):
     def name(self) -> str:
         return os.path.basename(self.binary)
 
+    def argv(self, words: list[str], log: str = "") -> list[str]:
+        """Return the whole command line for the words of one call."""
+        return [self.binary, "--root", self.root, *(["--log", log, "--log-format", "json"] if log else []), *words]
+
     def knows(self, container_id: str) -> bool:
         """Tell whether the runtime still holds state of a container."""
         return os.path.lexists(os.path.join(self.root, container_id))
@@ -125,10 +129,9 @@ class OciRuntime(NamedTuple):
         import subprocess
 
         stdin, stdout, stderr = stdio or (subprocess.DEVNULL,) * 3
-        logging = ["--log", log, "--log-format", "json"] if log else []
         try:
             return subprocess.Popen(
-                [self.binary, "--root", self.root, *logging, *words],
+                self.argv(words, log),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,

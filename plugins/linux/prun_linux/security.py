@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import FailedPrecondition, InvalidArgument
+from prun.rootless import is_pretended
 from prun.spec.linux import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
@@ -160,7 +161,8 @@ def own_capabilities() -> list[str]:
             key, _, value = line.partition(":")
             if key in ("CapPrm", "CapBnd"):
                 masks[key] = int(value, 16)
-    own = masks["CapPrm"] & masks["CapBnd"]
+    # Who plans for the user namespace that prun would enter has everything there.
+    own = masks["CapBnd"] & (masks["CapPrm"] if not is_pretended() else -1)
     return [name for number, name in enumerate(CAPABILITIES) if own >> number & 1]
 
 

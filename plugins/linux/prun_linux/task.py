@@ -91,10 +91,14 @@ class Launch:
             if look:
                 check_command(self.spec, root, mounted)
 
+    def words(self, verb: str, *words: str) -> list[str]:
+        """Return the words of the runtime's ``run`` or ``create`` for the bundle."""
+        passed = ["--preserve-fds", str(self.preserve_fds)] if self.preserve_fds else []
+        return [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *passed, *words, self.id]
+
     def spawn(self, verb: str, *words: str) -> subprocess.Popen[bytes]:
         """Call ``run`` or ``create`` for the bundle; the console's descriptors become the container's."""
         console = self.console
-        passed = ["--preserve-fds", str(self.preserve_fds)] if self.preserve_fds else []
         with ExitStack() as stack:
             streams = (console.stdin, console.stdout, console.stderr)
             if self.runtime.name == "crun" and "uidMappings" in self.spec.get("linux", {}):
@@ -102,7 +106,7 @@ class Launch:
 
                 streams = stack.enter_context(guarded(streams))
             return self.runtime.spawn(
-                [verb, "--bundle", self.bundle, "--pid-file", self.pid_file, *passed, *words, self.id],
+                self.words(verb, *words),
                 log=self.log,
                 stdio=streams,
                 preserve_fds=self.preserve_fds,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from prun import userns
 from prun.errors import FailedPrecondition, InvalidArgument
-from prun.rootfs.idmap import IdMaps, host_id, read_ranges
-from prun.rootless import MARK, is_rootless, locked_options, restriction, subordinate_problem, why_not
+from prun.rootfs.idmap import IdMaps, host_id
+from prun.rootless import MARK, current_maps, is_rootless, locked_options, restriction, subordinate_problem, why_not
 from prun.spec import with_env
 from prun.spec.linux import with_added_groups, with_umask, with_user
 from prun.spec.user import resolve_groups
@@ -84,7 +84,7 @@ def keeps_id(request: RunRequest) -> bool:
 
 def own_maps() -> IdMaps:
     """Return the maps of prun's own user namespace."""
-    return IdMaps(read_ranges("/proc/self/uid_map"), read_ranges("/proc/self/gid_map"))
+    return current_maps()
 
 
 def adapted(mounts: Iterable[Mount], request: RunRequest) -> list[Mount]:

@@ -56,7 +56,7 @@ def _read(word: str, table: dict[str, Option], values: dict[str, str]) -> Option
         option = table.get(flag)
         if option and equals:
             values[option.key] = value
-        return option if option and option.kind != "flag" and not equals else None
+        return option if option and option.kind != "flag" and not equals and not option.bare else None
     for at, letter in enumerate(word[1:], start=2):
         option = table.get(f"-{letter}")
         if option and option.kind != "flag":

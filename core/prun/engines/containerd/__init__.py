@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from prun.services import ImageService
     from prun.spec.document import Spec
-    from prun.types import Console, Container, Image, Mount, Platform, Rootfs, RunRequest, RuntimeInfo, Task
+    from prun.types import Console, Container, Image, Mount, PlanStep, Platform, Rootfs, RunRequest, RuntimeInfo, Task
 
 # What this engine does not do of what runtimes do, of ``RUNTIME_FIELDS``.
 _NOT_HONOURED = frozenset(("uid_map", "gid_map", "preserve_fds"))
@@ -77,6 +77,15 @@ def prun_mounts(request: RunRequest, image: Image) -> list[Mount]:
     from prun.engines.embedded.rootfs import has_mounts
 
     return mounts.mounts(request, image) if has_mounts(request, image) else []
+
+
+@hookimpl(wrapper=True)
+def prun_plan_steps(request: RunRequest, image: Image) -> Generator[None, list[list[PlanStep]], list[list[PlanStep]]]:
+    """Say what containerd would do, in the place of what the runtime would execute."""
+    answers = yield
+    from prun.engines.containerd import dry
+
+    return dry.steps(request, image, answers)
 
 
 @hookimpl

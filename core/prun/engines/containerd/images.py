@@ -74,7 +74,7 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     Raises:
         NotFound: there is none; the message names the nearest ones.
     """
-    from prun.engines.embedded.images import find, kept_by_name
+    from prun.engines.embedded.images import find, kept_by_name, looked_into
 
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
@@ -83,6 +83,8 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     if request.digest:
         return resolve(store.content, descriptor_of(store.content, request.digest), platform, request.image)
     if parse_source(request.image) is not None:
+        if request.dry_run:
+            return looked_into(request.image, platform)
         row = only(load_images(place, request.root, request.image, unpack=not request.view_only), request.image)
         return resolve(store.content, row.target, platform, row.name)
     words, image = request.image, None
@@ -95,6 +97,8 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     if image is not None and (request.pull in ("missing", "never") or not kept_by_name(store, row, words)):
         return image
     try:
+        if request.dry_run:
+            return _looked_up(store, request, platform)
         row = _fetched(place, request, words, platform)
     except PrunError as error:
         if image is not None and request.pull == "newer":  # podman: what is here will do
@@ -273,6 +277,14 @@ def _unpack_for_host(store: NamespaceStore, place: Place, target: Descriptor, le
     except (NotFound, NotAnImage):
         return
     unpack(store.client, Snapshots(store.client, snapshotter_of(store.client, place.snapshotter)), image, lease)
+
+
+def _looked_up(store: NamespaceStore, request: RunRequest, platform: Platform) -> Image:
+    """Return what a registry has, of which only the documents are fetched, and nothing kept."""
+    from prun.config import read_settings
+    from prun.engines.embedded.pulling import look_up_image
+
+    return look_up_image(store, request.image, read_settings(request.config), platform)
 
 
 def _fetched(place: Place, request: RunRequest, words: str, platform: Platform) -> ImageRow:

@@ -135,4 +135,9 @@ def view(request: RunRequest, image: Image) -> Rootfs:
     """Return a look into an image's layers; nothing is unpacked or mounted."""
     from prun.rootfs.view import LayersView
 
-    return LayersView(image.layers, images.blobs_of(request).open)
+    blobs = images.blobs_of(request)
+    if request.dry_run and not all(blobs.has(layer.digest) for layer in image.layers):
+        from prun.engines.embedded.dry import Unseen
+
+        return Unseen(request, image)
+    return LayersView(image.layers, blobs.open)

@@ -8,7 +8,7 @@ from prun._marker import hookimpl
 from prun.engines.embedded import images, rootfs
 
 if TYPE_CHECKING:
-    from prun.types import Image, Mount, Platform, Rootfs, RunRequest
+    from prun.types import Image, Mount, PlanStep, Platform, Rootfs, RunRequest
 
 
 @hookimpl
@@ -31,3 +31,11 @@ def prun_mounts(request: RunRequest, image: Image) -> list[Mount]:
     from prun.engines.embedded import mounts
 
     return mounts.mounts(request, image)
+
+
+@hookimpl
+def prun_plan_steps(request: RunRequest, image: Image, bundle: str) -> list[PlanStep]:
+    """Say which layers would be fetched and unpacked, and what would be mounted."""
+    from prun.engines.embedded import dry
+
+    return dry.steps(request, image, bundle)

@@ -36,11 +36,13 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
 
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
-    with Store(request.root, request.state, request.aliases) as store:
+    with Store(request.root, request.state, request.aliases, readonly=bool(request.dry_run)) as store:
         if request.digest:
             return resolve(store.content, manifest_of(store, request.digest), platform, request.image)
         if parse_source(request.image) is None:
             return _named(store, request, platform)
+        if request.dry_run:
+            return looked_into(request.image, platform)
         row = _loaded(store, request.image, unpack=not request.view_only)
         return resolve(store.content, row.target, platform, row.name)
 
@@ -60,6 +62,8 @@ def _named(store: Store, request: RunRequest, platform: Platform) -> Image:
             raise
         image = None
     try:
+        if request.dry_run:
+            return _looked_up(store, words, request, platform)
         row = _pulled(store, words, request, platform)
     except PrunError as error:
         if image is not None and request.pull == "newer":  # podman: what is here will do
@@ -80,6 +84,29 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
     settings, unpack = read_settings(request.config), not request.view_only
     with request.progress() if request.progress else nullcontext() as listener:
         return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack, to_run=True)
+
+
+def looked_into(words: str, platform: Platform) -> Image:
+    """Return the image of a layout or an archive as it is there; nothing of it is loaded."""
+    from prun.image.archive import looking
+    from prun.image.manifest import resolve
+
+    source = parse_source(words)
+    assert source is not None
+    with looking(source) as (content, found):
+        targets = {image.target["digest"]: image for image in found}
+        if len(targets) != 1:
+            raise InvalidArgument(f"{words!r} holds {len(targets)} images", hint=f"name one of them: {words}:TAG")
+        ((digest, image),) = targets.items()
+        return resolve(content, image.target, platform, next(iter(image.names), digest))
+
+
+def _looked_up(store: Store, words: str, request: RunRequest, platform: Platform) -> Image:
+    """Return what a registry has, of which nothing is fetched but the documents, and nothing kept."""
+    from prun.config import read_settings
+    from prun.engines.embedded.pulling import look_up_image
+
+    return look_up_image(store, words, read_settings(request.config), platform)
 
 
 def image_of(store: ImageStore, row: ImageRow) -> Image:

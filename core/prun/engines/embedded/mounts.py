@@ -99,7 +99,7 @@ class _Work(NamedTuple):
 
 def mounts(request: RunRequest, image: Image) -> list[Mount]:
     """Return the spec's mounts of everything but tmpfs, which ``prun.builtin.flags`` knows as well as we."""
-    with Store(request.root, request.state) as store:
+    with Store(request.root, request.state, readonly=bool(request.dry_run)) as store:
         if request.view_only:
             rows = [planned.row for planned in plan(store, request, image)]
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from prun.engines.embedded.images import describe, find, put, repository_of, row_of, tell
 from prun.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, PrunError, Unavailable
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from prun.config import Settings
-    from prun.image.document import Descriptor
     from prun.image.reference import Reference
     from prun.image.registry.auth import Login
     from prun.image.registry.endpoint import Endpoint
     from prun.image.registry.progress import Listener
     from prun.image.registry.pull import Unpack
     from prun.metadata import ImageRow
+    from prun.services import ImageStore
     from prun.state import Store
     from prun.types import Image, Platform
+
+
+T = TypeVar("T")
 
 
 class Access(NamedTuple):
@@ -166,14 +169,28 @@ def _kept(store: Store, row: ImageRow) -> set[str]:
     return {each["digest"] for each in kept} if any(each["mediaType"] not in INDEXES for each in kept) else set()
 
 
+def look_up_image(store: ImageStore, words: str, settings: Settings, platform: Platform) -> Image:
+    """Return the image that a registry has: its manifests and its config are asked for, and nothing is kept.
+
+    Raises: as ``pull_image``.
+    """
+    from prun.image.registry.pull import look
+
+    reference = parse_reference(words, store.aliases)
+    name = stored_name(reference)
+
+    def work(registry: Registry) -> Image:
+        return look(registry, reference.digest or reference.tag, store.content, platform, name)
+
+    return from_first(endpoints(reference, settings.registries.values()), work, ACCESS, Reporter(None))
+
+
 def stored_name(reference: Reference) -> str:
     """Return the name under which a pulled image is known: with a digest, which says it all, there is no tag."""
     return str(reference._replace(tag="")) if reference.digest else str(reference)
 
 
-def from_first(
-    found: Iterable[Endpoint], work: Callable[[Registry], Descriptor], access: Access, report: Reporter
-) -> Descriptor:
+def from_first(found: Iterable[Endpoint], work: Callable[[Registry], T], access: Access, report: Reporter) -> T:
     """Do the work with the first endpoint that can; what a mirror cannot give, the next may."""
     for endpoint in found:
         registry = open_registry(endpoint, access, report)

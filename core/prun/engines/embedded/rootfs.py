@@ -130,4 +130,9 @@ def prepare(request: RunRequest, image: Image, bundle: str) -> Rootfs:
         return MountedRootfs(request, image, bundle)
     from prun.rootfs.view import LayersView
 
+    if request.dry_run:
+        from prun.engines.embedded import dry
+
+        if not dry.are_here(request, image):
+            return dry.Unseen(request, image)
     return LayersView(image.layers, Store(request.root, request.state).content.open)

@@ -7,7 +7,7 @@ are stored last, so that what the store names it has.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from prun.image.fields import load_object
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from prun.image.partial import Partial
     from prun.image.registry.client import Registry
     from prun.image.registry.transport import Answer
+    from prun.services import Blobs
     from prun.types import Image, Platform
 
     # Unpacks the layers of an image, which it opens by their digests.
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
 class _Remote:
     """Documents as content to resolve images in: those of the store, and of the registry where it has none."""
 
-    def __init__(self, registry: Registry, store: ContentStore, only: Collection[str]) -> None:
+    def __init__(
+        self, registry: Registry, store: ContentStore, only: Collection[str] = (), *, repairs: bool = True
+    ) -> None:
         self._registry = registry
         self._only = only
         self._store = store
+        self._repairs = repairs
         self._manifests: dict[str, Descriptor] = {}
         self._configs: dict[str, Descriptor] = {}
         self.documents: dict[str, bytes] = {}
@@ -73,7 +77,8 @@ class _Remote:
             try:
                 return self._store.read(digest, limit_bytes)
             except DataLoss:
-                self._store.delete(digest)  # to be had anew
+                if self._repairs:
+                    self._store.delete(digest)  # to be had anew
         if digest in self._manifests:
             return self._registry.manifest(digest, expected).data
         return self._registry.small_blob(expected)
@@ -136,6 +141,15 @@ def pull(
                 writer.write(remote.documents[descriptor["digest"]])
     ingest.commit(descriptor["digest"] for descriptor in documents)
     return plan.target
+
+
+def look(registry: Registry, reference: str, store: Blobs, platform: Platform, name: str) -> Image:
+    """Return an image by tag or digest, from its documents alone; those that the store has are read there.
+
+    Raises: as ``pull``.
+    """
+    remote = _Remote(registry, cast("ContentStore", store), repairs=False)  # it is only read from
+    return resolve(remote, remote.target(reference), platform, name)
 
 
 def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: str, *, to_run: bool) -> Plan:
