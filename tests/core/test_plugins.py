@@ -221,9 +221,9 @@ def test_a_plugin_may_be_left_out_without_a_word(installed: Callable[[str], None
 
 
 def test_a_plugin_that_is_configured_and_not_installed_stops_the_run() -> None:
-    with pytest.raises(NotFound, match="no plugin is called 'policy'"):
-        load("fake", settings={"policy": PluginSettings()})
-    assert "policy" not in load("fake", settings={"policy": PluginSettings(enabled=False)}).names()
+    with pytest.raises(NotFound, match="no plugin is called 'nowhere'"):
+        load("fake", settings={"nowhere": PluginSettings()})
+    assert "nowhere" not in load("fake", settings={"nowhere": PluginSettings(enabled=False)}).names()
 
 
 def test_those_of_prun_itself_are_loaded_where_they_are_configured() -> None:

@@ -31,7 +31,8 @@ def run(environment: Path, directory: Path, *words: str, code: int = 0) -> str:
 def test_the_wheel_holds_every_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    packages = {"prun", "prun_fake", "prun_linux", "prun_windows", "prun_protos", "pytest_prun"}
+    ours = {"prun_audit", "prun_fake", "prun_linux", "prun_policy", "prun_windows"}
+    packages = {"prun", "prun_protos", "pytest_prun", *ours}
     assert {name.partition("/")[0] for name in names} == {*packages, f"prun-{prun.__version__}.dist-info"}
     assert {name.partition("/")[0] for name in names if name.endswith("/py.typed")} == packages
     assert "prun_protos/prun/v1/execution_pb2.py" in names
