@@ -100,7 +100,8 @@ def attacking(prun: Prun, directory: Path) -> Iterator[Attack]:
     """An attack that may succeed at nothing: the host is as it was, and nothing of a container is left."""
     attack = Attack(prun, directory)
     yield attack
-    assert attack.changes() == set()
+    changes = attack.changes()
+    assert not changes, changes
     assert settled(prun) == NOTHING
 
 

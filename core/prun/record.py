@@ -64,6 +64,7 @@ class Record:
                 status="running", pid=pid, start_time=(pid and start_time(pid)) or 0, command=command,
                 started_at=time.time(), finished_at=None, exit_code=None, error="", stop_asked=False, oom_killed=False,
             )  # fmt: skip
+            self._tell_of_volumes("mount")
             self._tell("start")
             if monitor_pid is not None:
                 self.store.metadata.take_lease(own_lease(self.row.id), lease_of(self.row.id, monitor_pid))
@@ -80,6 +81,7 @@ class Record:
             if oom_killed:
                 self._tell("oom")
             self._tell("die", exitCode=str(code))
+            self._tell_of_volumes("unmount")
 
     def failed(self, words: str) -> None:
         """The container was there before, and could not be started again."""
@@ -140,6 +142,15 @@ class Record:
 
     def _tell(self, action: str, **attributes: str) -> None:
         self.store.metadata.add_event("container", action, self.row.id, self.row.attributes(**attributes))
+
+    def _tell_of_volumes(self, action: str) -> None:
+        for mount in self.store.metadata.mounts(self.row.id):
+            if mount.type == "volume":
+                attributes = {"container": self.row.id, "driver": "local"}
+                if action == "mount":
+                    writable = str("ro" not in mount.options).lower()
+                    attributes |= {"destination": mount.destination, "read/write": writable}
+                self.store.metadata.add_event("volume", action, mount.name, attributes)
 
     def _set(self, **columns: object) -> None:
         self.row = self.row._replace(**columns)  # type: ignore[arg-type]  # the columns of ContainerRow

@@ -97,8 +97,14 @@ def test_images_and_volumes_have_events(prun: Prun, archive: Path, tmp_path: Pat
     ]  # fmt: skip
     assert all(each["id"].startswith("sha256:") for each in found)
     prun("volume", "create", "vol")
+    container = prun("create", "-v", "vol:/v:ro", "busybox", "true").stdout.strip()
+    assert actions(prun, since, "-f", "volume=vol") == ["create"]
+    prun("start", "-a", container)
+    prun("rm", container)
     prun("volume", "rm", "vol")
-    assert actions(prun, since, "-f", "volume=vol") == ["create", "destroy"]
+    assert actions(prun, since, "-f", "volume=vol") == ["create", "mount", "unmount", "destroy"]
+    mounted = past(prun, since, "-f", "event=mount")[0]["Actor"]["Attributes"]
+    assert mounted == {"container": container, "destination": "/v", "driver": "local", "read/write": "false"}
     assert "status" not in past(prun, since, "-f", "type=volume")[0]
 
 

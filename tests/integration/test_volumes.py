@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -240,19 +239,18 @@ def test_two_containers_on_one_volume_do_not_reach_the_host(attack: Attack) -> N
     image = attack.image()
     swap = "mv /v/a /v/c; mv /v/b /v/a; mv /v/a /v/b; mv /v/c /v/a"
     busy = f"mkdir -p /v/a; ln -s {attack.victim} /v/b; while :; do {swap}; done"
-    command = attack.command("runc", "run", "--rm", "-v", "vol:/v", image, "sh", "-c", busy)
+    command = attack.command("runc", "run", "--rm", "--name=swapper", "-v=vol:/v", image, "sh", "-c", busy)
     swapping = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         for _ in range(10):
             attack.run("runc", "-v", "vol:/v", "--tmpfs", "/v/a/mnt", "-v", "other:/v/a/o", image, "touch", "/v/a/o/x")
     finally:
-        swapping.send_signal(signal.SIGTERM)
-        try:
-            swapping.wait(5)
-        except subprocess.TimeoutExpired:
-            swapping.kill()
-            swapping.wait()
-            attack.prun("system", "check")
+        attack.prun("rm", "-f", "swapper")
+        swapping.wait(20)
+    if "CVE-2024-45310" in attack.prun("doctor").stdout:  # this runc can be led to make an empty directory elsewhere
+        for name in ("mnt", "o"):
+            if (attack.victim / name).is_dir():
+                (attack.victim / name).rmdir()
     # attacking() compares the victim
 
 

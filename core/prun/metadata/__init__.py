@@ -268,11 +268,14 @@ class Metadata:
 
     def mounts(self, container_id: str) -> list[MountRow]:
         """Return what a container has mounted, parents before children."""
-        return [row for row in self.all_mounts() if row.container_id == container_id]
+        return self._mounts("WHERE container_id = ? ORDER BY destination", container_id)
 
     def all_mounts(self) -> list[MountRow]:
         """Return what all containers have mounted."""
-        rows = self._all(f"SELECT {', '.join(MountRow._fields)} FROM mounts ORDER BY container_id, destination")  # noqa: S608
+        return self._mounts("ORDER BY container_id, destination")
+
+    def _mounts(self, clause: str, *values: object) -> list[MountRow]:
+        rows = self._all(f"SELECT {', '.join(MountRow._fields)} FROM mounts {clause}", *values)  # noqa: S608
         return [MountRow(*row)._replace(options=tuple(json.loads(row[-1]))) for row in rows]
 
     def add_mounts(self, rows: Iterable[MountRow]) -> None:
