@@ -38,6 +38,7 @@ class Guard(NamedTuple):
     timeout_s: float | None = None
     warn: Callable[[str], None] | None = None
     ours: bool = False
+    tier_4: bool = False
 
     def around(self, hook: str, impl: HookImpl) -> Callable[..., Any]:
         """Return what is called in place of a hookimpl.

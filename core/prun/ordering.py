@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prun.errors import PluginError
 from prun.types import NOTHING
@@ -11,6 +11,32 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from prun.config import PluginSettings
+
+
+class Wish(NamedTuple):
+    """One plugin is to come before another, because ``said_by`` says so: either of the two, or ``prun.toml``."""
+
+    first: str
+    then: str
+    said_by: str
+
+
+def wishes_of(plugins: Mapping[str, object], settings: Mapping[str, PluginSettings]) -> list[Wish]:
+    """Return what plugins and the configuration say of the order, of plugins that are there.
+
+    Raises:
+        PluginError: a wish names a plugin that is not there (``NAME?`` may be absent).
+    """
+    found = []
+    for name, plugin in sorted(plugins.items()):
+        said = settings.get(name)
+        for who, before, after in (
+            (name, getattr(plugin, "prun_before", ()), getattr(plugin, "prun_after", ())),
+            ("prun.toml", said.before if said else (), said.after if said else ()),
+        ):
+            found += [Wish(name, other, who) for other in _known(before, name, plugins)]
+            found += [Wish(other, name, who) for other in _known(after, name, plugins)]
+    return found
 
 
 def ordered(
@@ -23,13 +49,8 @@ def ordered(
         PluginError: the wishes contradict each other, or name a plugin that is not there (``NAME?`` may be absent).
     """
     earlier: dict[str, set[str]] = {name: set() for name in sorted(plugins)}
-    for name, plugin in plugins.items():
-        wishes = settings.get(name)
-        after = (*getattr(plugin, "prun_after", ()), *(wishes.after if wishes else ()))
-        before = (*getattr(plugin, "prun_before", ()), *(wishes.before if wishes else ()))
-        earlier[name].update(_known(after, name, earlier))
-        for other in _known(before, name, earlier):
-            earlier[other].add(name)
+    for wish in wishes_of(plugins, settings):
+        earlier[wish.then].add(wish.first)
     result: list[tuple[str, object]] = []
     while earlier:
         ready = next((name for name, others in earlier.items() if not others & earlier.keys()), None)

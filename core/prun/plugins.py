@@ -91,7 +91,7 @@ class Hooks:
                 if tier.startswith("--"):  # what they do may take its time
                     name = f"{tier[2:]} {getattr(plugin, '__name__', type(plugin).__name__)}"
                     guard = guard._replace(name=name, timeout_s=None)
-                found.append((plugin, guard))
+                found.append((plugin, guard._replace(tier_4=tier in (plugins or {}))))
         return cls._registered(found)
 
     @classmethod
@@ -126,6 +126,20 @@ class Hooks:
         included = self._registered([*found, flags])
         included.warn, included.base = self.warn, self.base
         return included
+
+    def registered(self) -> list[tuple[Guard, object]]:
+        """Return the plugins, from general to specific, each with its guard: its name, origin and limits."""
+        return [(self._guards[name], plugin) for name, plugin in self._pm.list_name_plugin() if plugin is not None]
+
+    @property
+    def plugins(self) -> frozenset[str]:
+        """The names of tier 4."""
+        return frozenset(guard.name for guard in self._guards.values() if guard.tier_4)
+
+    def implemented_by(self, name: str) -> list[str]:
+        """Return which hooks a plugin implements, in the order in which they are called."""
+        impls = ((hook, impl) for hook in hookspecs.NAMES for impl in getattr(self._pm.hook, hook).get_hookimpls())
+        return [hook for hook, impl in impls if impl.plugin_name == name]
 
     def names(self) -> list[str]:
         """Return the names of the registered plugins, from general to specific."""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prun import discovery
-from prun.cli.listing import FORMAT, print_listing
+from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
+from prun.cli.pluginorder import graph, order, why
 from prun.cli.run import runner_of
-from prun.errors import InvalidArgument, PrunError
+from prun.config import PluginSettings
+from prun.errors import InvalidArgument, NotFound, PrunError
+from prun.guard import DEFAULT_S
 from prun.loading import chosen
 from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
 
@@ -56,6 +59,56 @@ def new(name: str, runtime: bool, plugin: bool, directory: str) -> None:
     where = written if os.path.isabs(written) else os.path.join(".", written)
     use = f"run --rm --runtime {name} scratch echo hi" if runtime else "spec --runtime fake scratch true"
     print(f"{written}\n  pip install {where}\n  prun {use}")
+
+
+@plugins.command()
+@click.argument("name")
+@RECORD_FORMAT
+@click.pass_obj
+def show(settings: Mapping[str, str], name: str, form: str) -> None:
+    """Show all that is known of the runtime, engine or plugin of a name, and what prun.toml says of it, as JSON."""
+    configured = runner_of(settings).settings.plugins
+    found = [_shown(kind, entry, name, configured.get(name)) for kind, entry in _entries(name, configured)]
+    if not found:
+        raise NotFound(f"no runtime, engine or plugin is called {name!r}", hint="prun plugins list")
+    print_records(found, form)
+
+
+for _command in (order, graph, why):
+    plugins.add_command(_command)
+
+
+def _entries(name: str, configured: Mapping[str, PluginSettings]) -> list[tuple[str, EntryPoint]]:
+    used = configured[name].use if name in configured else ""
+    entries = [(kind, discovery.entry_points(group)) for kind, group in KINDS.items()]
+    return [
+        (kind, found[wanted])
+        for kind, found in entries
+        if (wanted := (used or name) if kind == "plugin" else name) in found
+    ]
+
+
+def _shown(kind: str, entry: EntryPoint, name: str, table: PluginSettings | None) -> dict[str, Any]:
+    """Return what is known of one; options are those that it has, with their help, and their values where set."""
+    enabled = kind != "plugin" or bool(table.enabled if table else entry.distribution != "prun")
+    row = {**_described(kind, entry, enabled=enabled), "Name": name}
+    if kind != "plugin":
+        return row
+    try:
+        plugin = discovery.load(entry)
+    except PrunError:
+        return row
+    said = table or PluginSettings()
+    limit = getattr(plugin, "prun_timeout_s", DEFAULT_S) if said.timeout_s is None else said.timeout_s
+    return {
+        **row,
+        "Options": dict(getattr(plugin, "prun_options", {})),
+        "Values": dict(said.options),
+        "OnError": said.on_error,
+        "TimeoutS": limit,
+        "Before": [*getattr(plugin, "prun_before", ()), *said.before],
+        "After": [*getattr(plugin, "prun_after", ()), *said.after],
+    }
 
 
 def _list(settings: Mapping[str, str], form: str) -> None:
