@@ -11,6 +11,7 @@ Spec: https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md and i
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from prun.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from prun.image.document import ConfigDocument, Descriptor, Index, Manifest
 
+# RFC 6838 section 4.2
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = f"{_NAME}/{_NAME}"
 MAX_DOCUMENT_BYTES = 4 << 20
 MAX_MANIFESTS = 1000
 MAX_LAYERS = 500
@@ -57,8 +61,9 @@ def parse_descriptor(value: object, what: str) -> Descriptor:
     """Return a descriptor whose fields have the types of the spec (descriptor.md#properties)."""
     descriptor = as_object(value, what)
     media_type = as_string(descriptor.get("mediaType"), f"{what}'s mediaType")
-    if not media_type:
-        raise InvalidArgument(f"{what} has no mediaType")
+    if not re.fullmatch(_MEDIA_TYPE, media_type):
+        stated = f"the mediaType {media_type[:200]!r}, which is none" if media_type else "no mediaType"
+        raise InvalidArgument(f"{what} has {stated}")
     parse_digest(as_string(descriptor.get("digest"), f"{what}'s digest"))
     as_size(descriptor.get("size"), f"{what}'s size")
     if "annotations" in descriptor:

@@ -15,7 +15,7 @@ a row without a directory counts as missing and is made again, a directory witho
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -185,7 +185,8 @@ class Snapshots:
                     if self.chain_of(key) == chain_id:
                         raise FailedPrecondition(f"snapshot {chain_id} is in use by container {key!r}")
                 self._metadata.drop_snapshot(chain_id)
-                self._discard(os.path.join(self.path, str(number)))
+                with suppress(FileNotFoundError):  # who made it was killed before it was there
+                    self._discard(os.path.join(self.path, str(number)))
                 os.unlink(self._lock_of(chain_id))
 
     def remade(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO]) -> Iterator[tuple[str, str, str]]:

@@ -263,7 +263,7 @@ def test_a_target_that_is_neither_manifest_nor_index_is_refused(content):
 
 
 @pytest.mark.parametrize(
-    "media_type", ["application/vnd.oci.empty.v1+json", "application/vnd.cncf.helm.config.v1+json", "x"]
+    "media_type", ["application/vnd.oci.empty.v1+json", "application/vnd.cncf.helm.config.v1+json", "x/x"]
 )
 def test_an_unknown_config_media_type_is_refused_in_the_words_of_the_seed(content, media_type):
     with pytest.raises(InvalidArgument, match=f"unknown image config media type '{media_type}'".replace("+", r"\+")):
