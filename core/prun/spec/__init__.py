@@ -33,6 +33,18 @@ def apply(spec: Spec, opts: Iterable[SpecOpt]) -> Spec:
     return spec
 
 
+def with_spec(whole: Spec) -> SpecOpt:
+    """Replace the whole document by a copy of another."""
+    from copy import deepcopy
+
+    def opt(spec: Spec) -> None:
+        for key in list(spec):
+            del spec[key]  # type: ignore[misc]  # whichever it is
+        spec.update(deepcopy(whole))
+
+    return opt
+
+
 def with_version(spec: Spec) -> None:
     """Set ``ociVersion``."""
     spec["ociVersion"] = OCI_VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prun import discovery
 from prun.api import Runner
@@ -14,7 +14,9 @@ from prun.plugins import ENGINES, RUNTIMES
 from prun.testing.hooks import hooks_with
 
 if TYPE_CHECKING:
+    from prun.api import Result
     from prun.plugins import Hooks
+    from prun.types import RunRequest
 
 PROGRAM = "from prun.cli import main; main()"
 
@@ -25,11 +27,11 @@ class FakeRunner(Runner):
     ``plugins`` are modules or objects, each more specific than the one before; nothing that is installed is loaded.
     """
 
-    def __init__(self, directory: str, *plugins: object) -> None:
+    def __init__(self, directory: str, *plugins: object, engine: str = "embedded") -> None:
         self.directory = directory
         self._objects = plugins
         root, state = (os.path.join(directory, name) for name in ("root", "state"))
-        super().__init__(runtime="fake", engine="embedded", plugins=(), root=root, state=state)
+        super().__init__(runtime="fake", engine=engine, plugins=(), root=root, state=state)
         self.settings = Settings()
 
     def with_plugins(self, *plugins: object) -> FakeRunner:
@@ -40,12 +42,25 @@ class FakeRunner(Runner):
     def hooks(self) -> Hooks:
         """The fake runtime, the engine and the plugins of the test."""
         if self._hooks is None:
-            fake, engine = (
-                discovery.load(discovery.entry_points(group)[name])
-                for group, name in ((RUNTIMES, self.runtime), (ENGINES, self.engine))
-            )
+            fake, engine = self._installed(RUNTIMES, self.runtime), self._installed(ENGINES, self.engine)
             self._hooks = hooks_with(fake, *self._objects, engine=engine)
         return self._hooks
+
+    def replay(self, recording: str | os.PathLike[str], *, pace: float = 0) -> Result:
+        """Do a real run again that the plugin ``recorder`` has recorded, with the plugins of the test.
+
+        They see the request, the image, the spec and the events of that run; it writes what that run wrote, fails as
+        that did, and ends with its exit code.  ``pace`` 1 takes the time that it took, 0 none.
+
+        Raises:
+            PrunError: what the recorded run failed with, or what a plugin refuses now.
+        """
+        engine = self._installed(ENGINES, "replay")
+        request: RunRequest = engine.request_of(os.fspath(recording), root=self.root, state=self.state, pace=pace)
+        return type(self)(self.directory, *self._objects, engine="replay").execute(request)
+
+    def _installed(self, group: str, name: str) -> Any:
+        return discovery.load(discovery.entry_points(group)[name])
 
     def command(self, *words: str, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``prun WORDS`` in a process of its own, on the fake runtime and the same store.
@@ -60,7 +75,13 @@ class FakeRunner(Runner):
         env |= {"PRUN_RUNTIME": "fake", "PRUN_PLUGINS": "none", "PRUN_ROOT": self.root, "PRUN_STATE": self.state}
         env |= {"XDG_CONFIG_HOME": os.path.join(self.directory, "config")}
         result = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *words], input=stdin, env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-c", PROGRAM, *words],
+            input=stdin,
+            env=env,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
         )
         if result.returncode != code:
             raise AssertionError(f"prun {' '.join(words)}: exit code {result.returncode}, not {code}\n{result.stderr}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from prun import hookimpl
 from prun.image.platform import host_platform
+from prun.spec import with_spec
 from prun.types import RUNTIME_FIELDS, RuntimeInfo
 from prun_fake.journal import enter, note
 from prun_fake.scenario import OPTIONS, parse
@@ -58,9 +59,9 @@ def prun_prepare_rootfs(request: RunRequest, image: Image) -> Generator[None, Ro
 
 @hookimpl
 def prun_spec_opts(request: RunRequest, image: Image, rootfs: Rootfs) -> list[SpecOpt]:
-    """Add nothing to the spec, or fail."""
-    enter("spec", "prun_spec_opts", request, image=image, rootfs=rootfs)
-    return []
+    """Add nothing to the spec, or fail; of a replay, make it what was recorded."""
+    scenario = enter("spec", "prun_spec_opts", request, image=image, rootfs=rootfs)
+    return [] if scenario.spec is None else [with_spec(scenario.spec)]
 
 
 @hookimpl

@@ -23,6 +23,9 @@ from prun.types import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from prun.errors import PrunError
+    from prun.spec.document import Spec
+
 OPTIONS = {
     "scenario": "a TOML file that holds any of the other options, and [[step]]s of delay, stdout and stderr",
     "stdout": "text to write to the standard output",
@@ -33,6 +36,8 @@ OPTIONS = {
     "fail": f"STAGE or STAGE:MESSAGE; fail there as prun or an engine would: {', '.join(get_args(Stage))}",
     "crash": "STAGE; raise there what a broken plugin would",
     "record": "file to append every call to, one JSON object a line",
+    "replay": "recording of a real run (the plugin recorder) to do again: its spec, output, failure and exit status",
+    "pace": "how much of the recorded time a replay takes, from 0 (none, the default) to 1 (all of it) and more",
 }
 
 
@@ -45,7 +50,11 @@ class Step(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """A container's life; ``exit`` None leaves the exit status to the command."""
+    """A container's life; ``exit`` None leaves the exit status to the command.
+
+    Of a ``replay``, the recording has said the rest: ``spec`` replaces what there is of the spec, ``failure`` is the
+    stage and the error that ended the recorded run.
+    """
 
     steps: tuple[Step, ...] = ()
     exit: int | None = None
@@ -53,6 +62,9 @@ class Scenario(NamedTuple):
     fail: tuple[str, str] = ("", "")
     crash: str = ""
     record: str = ""
+    replay: str = ""
+    spec: Spec | None = None
+    failure: tuple[str, PrunError] | None = None
 
     @property
     def code(self) -> int:
@@ -65,7 +77,10 @@ class Scenario(NamedTuple):
         Raises:
             Unavailable: the scenario says ``fail``.
             RuntimeError: it says ``crash``.
+            PrunError: the recorded run failed here.
         """
+        if self.failure is not None and self.failure[0] == stage:
+            raise self.failure[1]
         if self.crash == stage:
             raise RuntimeError(f"fake: told to crash at {stage}")
         if self.fail[0] == stage:
@@ -76,6 +91,8 @@ class Scenario(NamedTuple):
 
         A scenario without output tells what would have run.  ``exit N`` ends with N, ``sleep N`` takes N seconds.
         """
+        if self.replay:
+            return self
         scenario = self
         if not any(step.stdout or step.stderr for step in self.steps):
             told = Step(stdout=f"fake: would run {json.dumps(args)}\n")
@@ -100,6 +117,15 @@ def parse(options: Mapping[str, str]) -> Scenario:
     values: dict[str, Any] = {} if path is None else _converted(_read(path), f"scenario {path}:")
     steps = values.pop("step", ())
     values |= _converted(own, "fake option")
+    pace = values.pop("pace", None)
+    if "replay" in values:
+        if values.keys() - {"replay", "record"} or steps:
+            raise InvalidArgument("a replay has its scenario already", hint="leave out all but replay, pace and record")
+        from prun_fake.replay import scenario_of
+
+        return scenario_of(values["replay"], pace or 0.0)._replace(record=values.get("record", ""))
+    if pace is not None:
+        raise InvalidArgument("pace is that of a replay", hint="--opt replay=FILE")
     last = Step(values.pop("delay", 0), values.pop("stdout", ""), values.pop("stderr", ""))
     return Scenario(steps if last == Step() else (*steps, last), **values)
 
@@ -167,6 +193,12 @@ def _seconds(value: object) -> float:
     return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
+def _pace(value: object) -> float:
+    if isinstance(value, bool) or not re.fullmatch(r"\d+|\d*\.\d+", str(value), re.ASCII):
+        raise ValueError("is no number such as 0, 0.5 or 1")
+    return float(str(value))
+
+
 def _stage(value: object) -> str:
     if value not in get_args(Stage):
         raise ValueError(f"names no stage: {_nearest(str(value), get_args(Stage))}")
@@ -195,4 +227,6 @@ _CONVERT: dict[str, Callable[[object], object]] = {
     "fail": _failure,
     "crash": _stage,
     "record": _text,
+    "replay": _text,
+    "pace": _pace,
 }
