@@ -405,10 +405,8 @@ class Runner:
         Raises:
             InvalidArgument: a value cannot be used.
         """
-        from prun.image.platform import parse_platform
-        from prun.request import OPTIONS, many, one, words_of
-        from prun.request.environment import pairs
-        from prun.request.whole import PLAIN, fields
+        from prun.request import OPTIONS, words_of
+        from prun.request.whole import PLAIN
 
         if isinstance(args, str):
             raise InvalidArgument(f"args {args!r} is a string", hint="a list of words, one each")
@@ -429,6 +427,21 @@ class Runner:
         for name in COMMAND_LINE_ONLY.intersection(asked):
             place = f" ({origins[name][-1]})" if origins[name][-1].file else ""
             raise InvalidArgument(f"{name} is an option of the command line only{place}", hint="leave it out")
+        try:
+            return self._request(image, args, asked)._replace(mounts=mounts, stdin=stdin, origins=origins)
+        except InvalidArgument as error:
+            if self._layered is None:
+                raise
+            from prun.config.blame import blamed
+
+            raise blamed(error, self._layered, asked) from error
+
+    def _request(self, image: str, args: tuple[str, ...], asked: Asked) -> RunRequest:
+        from prun.image.platform import parse_platform
+        from prun.request import many, one
+        from prun.request.environment import pairs
+        from prun.request.whole import fields
+
         container_id, platform = checked_name(one(asked, "id")), one(asked, "platform")
         return RunRequest(
             id=container_id or new_id(),
@@ -438,15 +451,12 @@ class Runner:
             runtime=self.runtime,
             engine=self.engine,
             engine_options=self.engine_options,
-            mounts=mounts,
-            stdin=stdin,
             platform=parse_platform(platform) if platform else None,
             options={**self.settings.options(self.runtime), **pairs("opt", many(asked, "opt"), need_value=True)},
             root=self.root,
             state=self.state,
             config=self.config,
             aliases=self.settings.aliases,
-            origins=origins,
             **fields({"rm": True, **asked}),  # type: ignore[arg-type]  # the fields' types are those of their modules
         )
 

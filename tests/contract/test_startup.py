@@ -77,3 +77,31 @@ def test_a_command_costs_little(
     seen = imported(run, tmp_path, monkeypatch)
     assert seen & never == set()
     assert len(seen) <= budget, sorted(seen)
+
+
+FILES = ("prun.config.files", "prun.config.reading", "prun.cli.named", "tomli")
+
+
+def test_a_config_file_is_paid_for_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than reading it: where nothing is wrong, nothing is asked who is to blame."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    words = ["spec", "--runtime", "fake", "scratch", "true"]
+    run = RUN.format(root=str(tmp_path / "root"), state=str(tmp_path / "state"), words=words)
+    without = imported(run, tmp_path, monkeypatch)
+    assert {name for name in without if name.startswith("prun.config.")} == set()
+    assert without.isdisjoint(FILES)
+    (tmp_path / "prun").mkdir()
+    (tmp_path / "prun/prun.toml").write_text("[defaults]\nhostname = 'x'\n")
+    seen = imported(run, tmp_path, monkeypatch)
+    assert seen.issuperset(FILES)
+    assert seen & RUN_PATH - {"dataclasses"} == set()
+    assert not seen & {
+        "prun.config.blame",
+        "prun.config.deep",
+        "prun.config.published",
+        "difflib",
+        "click",
+        "json.tool",
+    }
+    assert len(seen - without) <= 24, sorted(seen - without)

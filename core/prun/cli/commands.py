@@ -104,6 +104,7 @@ COMMANDS = {
     "attach": ("lifecycle", "Carry between the streams of a container and ours."),
     "commit": ("files", "Make an image of a container."),
     "completion": ("shell", "Print the script that completes prun's command lines in a shell."),
+    "config": ("config", "Look at what prun.toml says."),
     "container": ("container", "Look after containers."),
     "cp": ("files", "Copy files between a container and this machine."),
     "create": ("", "Make a container without starting it."),

@@ -52,7 +52,9 @@ def named(
         request = request_of(asked, words, runner)
         check_combination(request)
     except InvalidArgument as error:
-        raise _placed(error, origins) from error
+        from prun.config.blame import blamed
+
+        raise blamed(error, layered, asked) from error
     return request._replace(origins={**origins, **_runtime_origins(runner, origins)})
 
 
@@ -96,17 +98,6 @@ def _words(words: Sequence[str], layered: Layered, asked: Asked) -> tuple[str, .
     if "rootfs" in layered.options and layered.image:
         raise InvalidArgument(f"[run.{words[0]}] has an image, and a rootfs of a profile", hint="leave one out")
     return (*(() if "rootfs" in asked else (layered.image,)), *layered.command, *more)
-
-
-def _placed(error: InvalidArgument, origins: Mapping[str, Sequence[Origin]]) -> InvalidArgument:
-    """Return an error with the places in files of the options that it speaks of."""
-    text = str(error)
-    places = [
-        f"{key}: {each[-1]}"
-        for key, each in origins.items()
-        if each[-1].file and (key in text.split() or f"--{key.replace('_', '-')}" in text)
-    ]
-    return type(error)(f"{text} ({'; '.join(places)})", hint=error.hint) if places else error
 
 
 def _runtime_origins(runner: Runner, origins: Mapping[str, tuple[Origin, ...]]) -> dict[str, tuple[Origin, ...]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prun.config.faults import InvalidConfig, nearest
 from prun.config.schema import TABLES, keys_of
-from prun.config.values import check_words, names, words
+from prun.config.values import names, words
 from prun.errors import InvalidArgument
 from prun.types import NO_ORIGINS, NOTHING, Origin
 
@@ -55,30 +55,6 @@ HARMLESS = frozenset(
 _REMEDY = "read the file, then name it with -f, or trust its directory in a prun.toml of your own"
 
 
-class Layered(NamedTuple):
-    """What files say of a run: options as words, IMAGE and the words behind it, and where each comes from."""
-
-    options: Mapping[str, Words] = NOTHING
-    image: str = ""
-    command: tuple[str, ...] = ()
-    origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
-
-    def under(self, asked: Asked) -> dict[str, Words]:
-        """Return the options with those that were asked for laid over them."""
-        both = {**self.options, **asked}
-        for key, old in self.options.items():
-            new = asked.get(key)
-            if isinstance(old, tuple) and isinstance(new, tuple):
-                both[key] = (*old, *new)
-        return both
-
-    def origins_under(self, over: Mapping[str, Origin]) -> dict[str, tuple[Origin, ...]]:
-        """Return where all options come from, ``over`` being those laid over them."""
-        several = {key for key, value in self.options.items() if isinstance(value, tuple)}
-        mine = {key: self.origins[key] if key in several else () for key in self.origins if key in over}
-        return {**self.origins, **{key: (*mine.get(key, ()), origin) for key, origin in over.items()}}
-
-
 class Layer(NamedTuple):
     """One table in force, and what it is called."""
 
@@ -96,6 +72,42 @@ class Layer(NamedTuple):
         for part in self.path:
             table = table[part]
         return table  # type: ignore[no-any-return]  # checked when it was read
+
+
+class Part(NamedTuple):
+    """What one table says of one option, under which key."""
+
+    layer: Layer
+    name: str
+    words: Words
+
+
+class Layered(NamedTuple):
+    """What files say of a run: options as words, IMAGE and the words behind it, and where each comes from.
+
+    ``parts`` are what made up each option, as ``origins``.
+    """
+
+    options: Mapping[str, Words] = NOTHING
+    image: str = ""
+    command: tuple[str, ...] = ()
+    origins: Mapping[str, tuple[Origin, ...]] = NO_ORIGINS
+    parts: Mapping[str, tuple[Part, ...]] = {}
+
+    def under(self, asked: Asked) -> dict[str, Words]:
+        """Return the options with those that were asked for laid over them."""
+        both = {**self.options, **asked}
+        for key, old in self.options.items():
+            new = asked.get(key)
+            if isinstance(old, tuple) and isinstance(new, tuple):
+                both[key] = (*old, *new)
+        return both
+
+    def origins_under(self, over: Mapping[str, Origin]) -> dict[str, tuple[Origin, ...]]:
+        """Return where all options come from, ``over`` being those laid over them."""
+        several = {key for key, value in self.options.items() if isinstance(value, tuple)}
+        mine = {key: self.origins[key] if key in several else () for key in self.origins if key in over}
+        return {**self.origins, **{key: (*mine.get(key, ()), origin) for key, origin in over.items()}}
 
 
 def holders(kind: str, name: str, documents: Sequence[Document]) -> list[Document]:
@@ -195,23 +207,28 @@ class _Laying:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._words: dict[str, Words] = {}
-        self._origins: dict[str, tuple[Origin, ...]] = {}
+        self._parts: dict[str, tuple[Part, ...]] = {}
         self._faults: list[Fault] = []
 
     def lay(self, layers: Sequence[Layer]) -> Layered:
         keys = {kind: keys_of(TABLES[kind]) for kind in ("defaults", "profiles", "run")} if layers else {}
         for layer in layers:
             self._layer(layer, keys[layer.path[0]])
-        if self._faults:
-            raise InvalidConfig(self._faults)
         image, command = self._words.pop("image", ""), self._words.pop("command", ())
         assert isinstance(image, str) and isinstance(command, tuple)  # noqa: PT018  by their kinds
-        return Layered(self._words, image, command, self._origins)
+        origins = {key: tuple(map(_origin, parts)) for key, parts in self._parts.items()}
+        layered = Layered(self._words, image, command, origins, self._parts)
+        if self._faults:
+            from prun.config.blame import faults_of
+
+            faults = [*self._faults, *faults_of(layered, self._words, {}, alone=True)]
+            raise InvalidConfig(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column)))
+        return layered
 
     def _layer(self, layer: Layer, keys: Mapping[str, Key]) -> None:
         for word in names(layer.table.get("unset")):
             self._words.pop(word.replace("-", "_"), None)
-            self._origins.pop(word.replace("-", "_"), None)
+            self._parts.pop(word.replace("-", "_"), None)
         for name, value in layer.table.items():
             word = name.replace("-", "_")
             if layer.document.found and not self._allowed(layer, word, value, name):
@@ -225,17 +242,15 @@ class _Laying:
 
     def _set(self, layer: Layer, key: Key, value: object, name: str) -> None:
         new = words(key, value, layer.document, self._environment)
-        check_words(key.name, new)
         if key.name == "image" and layer.document.found and _is_a_place(str(new)):
             raise InvalidArgument(f"a file that prun found by itself may not name a place on this machine: {new}")
-        origin = Origin(layer.kind, layer.name, layer.document.path, layer.document.line((*layer.path, name)))
-        old = self._words.get(key.name)
+        part, old = Part(layer, name, new), self._words.get(key.name)
         if isinstance(new, tuple) and isinstance(old, tuple):
             self._words[key.name] = (*old, *new)
-            self._origins[key.name] = (*self._origins[key.name], origin)
+            self._parts[key.name] = (*self._parts[key.name], part)
         else:
             self._words[key.name] = new
-            self._origins[key.name] = (origin,)
+            self._parts[key.name] = (part,)
 
     def _allowed(self, layer: Layer, word: str, value: object, name: str) -> bool:
         """Tell whether a file that nobody named may say this; where it may not, that is a fault."""
@@ -250,6 +265,12 @@ class _Laying:
 
     def _fault(self, layer: Layer, name: str, message: str, hint: str) -> None:
         self._faults.append(layer.document.fault((*layer.path, name), message, hint, value=True))
+
+
+def _origin(part: Part) -> Origin:
+    layer = part.layer
+    line = layer.document.line((*layer.path, part.name))
+    return Origin(layer.kind, layer.name, layer.document.path, line)
 
 
 def _is_a_place(image: str) -> bool:

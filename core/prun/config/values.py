@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.config.faults import nearest
 from prun.config.schema import KINDS, MIRROR
 from prun.config.variables import UNEXPANDED, expand
-from prun.errors import InvalidArgument, PrunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,34 +92,6 @@ def words(key: Key, value: object, document: Document, environment: Mapping[str,
     if isinstance(value, list):
         return json.dumps(value) if key.kind == "entrypoint" else tuple(text(each) for each in value)
     return text(value)
-
-
-def check_words(option: str, value: Words) -> None:
-    """Refuse what an option of ``prun run`` cannot have, as far as that can be said of it alone.
-
-    Raises:
-        InvalidArgument: its value cannot be used.
-    """
-    from prun.request import OPTIONS, fields_of
-    from prun.request.environment import pairs, removed
-
-    try:
-        if option in OPTIONS:
-            fields_of({option: value})
-        elif option == "platform" and isinstance(value, str):
-            from prun.image.platform import parse_platform
-
-            parse_platform(value)
-        elif option in ("annotation", "label", "opt") and isinstance(value, tuple):
-            pairs(option, value, need_value=option == "opt")
-        elif option == "env" and isinstance(value, tuple):
-            pairs(option, value)
-        elif option == "unsetenv" and isinstance(value, tuple):
-            removed(value)
-    except InvalidArgument:
-        raise
-    except PrunError:
-        return  # of the machine as it is now, not of the words
 
 
 def names(value: object) -> tuple[str, ...]:

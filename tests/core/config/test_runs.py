@@ -152,7 +152,7 @@ def test_values_that_cannot_be_used_are_named_at_their_places_and_all_at_once(tm
         request(tmp_path, "a")
     assert [(each.line, each.column, each.message) for each in raised.value.faults] == [
         (3, 10, "--memory 'lots' is not a size"),
-        (4, 7, "--env '=x' is not KEY=VALUE"),
+        (4, 7, "--env '=x' has no name"),
         (5, 8, "user: variable NOBODY_SET_THIS is not set"),
         (6, 8, "cpus: '${' has no '}'"),
     ]
