@@ -325,6 +325,11 @@ class Runner:
         """Run a finished request; ``signals`` are those of ``pipeline.run``, ``timeline`` is told what takes time."""
         from prun import pipeline
 
+        if request.engine != self.engine:
+            raise InvalidArgument(
+                f"the container is one of engine {request.engine}, this runner's is {self.engine}",
+                hint=f"Runner(engine={request.engine!r})",
+            )
         with self._hooks_for(request, timeline) as (hooks, kept):
             outcome = pipeline.run(request, hooks, signals)
         return Result(

@@ -137,7 +137,7 @@ def settled(request: RunRequest, hooks: Hooks) -> tuple[RunRequest, RuntimeInfo]
     two_step = request.two_step or hooks.two_step or bool(request.pid_file)
     info = usable_runtime(request, hooks)
     lives = request.detach or request.terminal or not request.remove or not request.sig_proxy or bool(request.restart)
-    monitored = info.outlives and (lives or request.log is not None)
+    monitored = (info.outlives and (lives or request.log is not None)) or (bool(info.detaches) and request.detach)
     if monitored:
         from prun.request.supervision import settled_log
 
@@ -279,7 +279,7 @@ def check_options(request: RunRequest, info: RuntimeInfo) -> None:
         if getattr(request, field) != defaults[field]:
             raise InvalidArgument(f"runtime {info.name} does not support {field.replace('_', ' ')}")
     for field in LIVE_FIELDS if not info.outlives else ():
-        if getattr(request, field) != defaults[field]:
+        if getattr(request, field) != defaults[field] and field not in info.detaches:
             raise InvalidArgument(
                 f"runtime {info.name} does not support {field}: its tasks end with the prun that made them"
             )

@@ -264,7 +264,8 @@ class RuntimeInfo(NamedTuple):
     of the runtime.  ``executes`` False: nothing is executed, so no root file system is unpacked or mounted for it.
     ``honours`` are those of ``RUNTIME_FIELDS`` that it acts on: a request for any other is refused.  ``needs_root``:
     prun must be root to run it, be it of a user namespace, which the command enters by itself (``prun.rootless``).
-    ``outlives``: its tasks can outlive the prun that made them, and are those of ``prun.live``.
+    ``outlives``: its tasks can outlive the prun that made them, and are those of ``prun.live``.  ``detaches``: those of
+    ``LIVE_FIELDS`` that it acts on where its tasks outlive prun only when they are detached.
     """
 
     name: str
@@ -277,6 +278,7 @@ class RuntimeInfo(NamedTuple):
     honours: frozenset[str] = frozenset()
     needs_root: bool = False
     outlives: bool = False
+    detaches: frozenset[str] = frozenset()
 
 
 class PlanStep(NamedTuple):

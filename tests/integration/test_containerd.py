@@ -46,8 +46,14 @@ def prun(daemon: Containerd, new_prun: Callable[[], Prun], archive: Path) -> Ite
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "-d", "busybox"], "runtime linux with engine containerd does not support detach"),
-        (["create", "busybox"], "runtime linux with engine containerd does not support detach"),
+        (["run", "-dt", "busybox"], "engine containerd does not support --tty with --detach"),
+        (["create", "-i", "busybox"], "engine containerd does not support --interactive with --detach"),
+        (["run", "--restart", "always", "busybox"], "engine containerd does not support --restart without --detach"),
+        (["run", "-d", "--log-opt", "max-size=1m", "busybox"], "engine containerd does not support --log-opt max-size"),
+        (
+            ["run", "-d", "--health-cmd", "true", "busybox"],
+            "runtime linux with engine containerd does not support health",
+        ),
         (["run", "--rm", "--userns", "auto", "busybox"], "engine containerd does not support --userns"),
         (["run", "--rm", "--uidmap", "0:1:9", "busybox"], "engine containerd does not support uid map"),
         (["run", "--rm", "--id", "a--b", "busybox"], "container id 'prun-a--b' is not usable"),
@@ -132,6 +138,18 @@ def test_a_client_that_is_killed_leaves_nothing_after_the_next_command(prun: Pru
         assert prun("ps", "-a").returncode == 0
         prun("rm", "-f", "-i", "orphan")
         assert daemon.traces() == NOTHING
+
+
+def test_a_monitor_that_is_killed_takes_nothing_with_it(prun: Prun, daemon: Containerd) -> None:
+    started = prun("run", "-d", "--name", "m", "busybox", "sleep", "100")
+    assert started.returncode == 0
+    pid, _ = (prun.state / "bundles" / started.stdout.strip() / "monitor.pid").read_text().split()
+    os.kill(int(pid), signal.SIGKILL)
+    assert "Up" in prun("ps", "--format", "{{.Status}}").stdout
+    assert prun("stop", "-t", "0", "m").returncode == 0
+    assert "Exited (137)" in prun("ps", "-a", "--format", "{{.Status}}").stdout
+    assert prun("rm", "m").returncode == 0
+    assert daemon.traces() == NOTHING
 
 
 def test_a_daemon_that_is_killed_and_comes_back_loses_no_container(prun: Prun, daemon: Containerd) -> None:

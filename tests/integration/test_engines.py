@@ -262,3 +262,42 @@ def test_a_dry_run_says_the_spec_and_makes_nothing(prun: Prun, request: pytest.F
     last = plan["steps"][-1]
     assert last["action"] == ("task" if request.node.callspec.params["prun"] == "containerd" else "execute")
     assert prun("ps", "-aq").stdout == before
+
+
+def test_a_detached_container_lives_without_prun_and_has_a_log(prun: Prun) -> None:
+    script = "echo up; echo err >&2; while [ ! -e /go ]; do sleep .1; done; echo down; exit 4"
+    started = prun("run", "-d", "--name", "d", "busybox", "sh", "-c", script)
+    assert started.returncode == 0, started.stderr
+    follower = prun.popen("logs", "-f", "d")
+    assert prun("ps", "-q", "--no-trunc").stdout == started.stdout
+    assert prun("exec", "d", "touch", "/go").returncode == 0
+    assert prun("wait", "d").stdout == "4\n"
+    out, err = follower.communicate(timeout=30)
+    assert (out, err) == (b"up\ndown\n", b"err\n")
+    assert prun("start", "d").returncode == 0  # /go is there still
+    assert prun("wait", "d").stdout == "4\n"
+    assert prun("logs", "d").stdout == "up\ndown\n" * 2
+    assert prun("rm", "d").returncode == 0
+
+
+def test_a_detached_container_is_removed_by_itself_or_by_force(prun: Prun) -> None:
+    assert prun("run", "-d", "--rm", "--name", "short", "busybox", "true").returncode == 0
+    deadline = time.monotonic() + 30
+    while prun("ps", "-aq").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert prun("run", "-d", "--name", "long", "busybox", "sleep", "100").returncode == 0
+    assert prun("rm", "-f", "long").returncode == 0
+    assert prun("run", "-d", "busybox", "nope").returncode == 127
+    assert prun("ps", "-aq").stdout == ""
+
+
+def test_a_container_is_created_and_started_and_its_policy_followed(prun: Prun) -> None:
+    words = ["--restart", "on-failure:1", "--name", "r", "busybox", "sh", "-c", "echo once; exit 1"]
+    assert prun("create", *words).returncode == 0
+    assert prun("start", "r").returncode == 0
+    deadline = time.monotonic() + 30
+    while prun("logs", "r").stdout != "once\nonce\n" or "Exited (1)" not in prun("ps", "-a").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert prun("rm", "-f", "r").returncode == 0

@@ -97,6 +97,10 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
         from prun.cli.engine import invoke
 
         return invoke(engine, parsed.rest, settings)
+    if settings.keys() & {"address", "namespace", "snapshotter"}:
+        from prun.cli.run import runner_of
+
+        _ = runner_of(settings).engine_options  # says that it has none
     if name == "exec" and "--help" not in _options_before(rest):
         from prun.cli import execution
 

@@ -313,7 +313,7 @@ def _start_attached(
 def _runner_of(settings: Mapping[str, str], row: ContainerRow) -> Runner:
     from prun.cli.run import runner_of
 
-    return runner_of(settings, runtime=row.runtime)
+    return runner_of({**settings, "engine": row.engine, **row.engine_options}, runtime=row.runtime)
 
 
 def _timeout(seconds: str | None) -> float | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What this engine does not do of what runtimes do, of ``RUNTIME_FIELDS``.
 _NOT_HONOURED = frozenset(("uid_map", "gid_map", "preserve_fds"))
 
+_DETACHES = frozenset(("detach", "restart", "log"))
+
 
 def options(given: Mapping[str, str]) -> Mapping[str, str]:
     """Return which containerd, and what of it (``prun.services.EngineModule``)."""
@@ -44,7 +46,7 @@ def prun_describe_runtime() -> Generator[None, RuntimeInfo | None, RuntimeInfo |
     unavailable = info.unavailable or ("" if info.shim else "containerd has no shim for it")
     return info._replace(
         name=f"{info.name} with engine containerd", unavailable=unavailable, honours=info.honours - _NOT_HONOURED,
-        needs_root=False, outlives=False,
+        needs_root=False, outlives=False, detaches=_DETACHES if info.outlives else frozenset(),
     )  # fmt: skip
 
 

@@ -47,6 +47,12 @@ class RemoteProcess:
         except NotFound:
             return None
 
+    def appear(self, timeout_s: float) -> None:
+        """Wait until containerd knows it, at most so long: a creation that was cut short may still be going on."""
+        deadline = time.monotonic() + timeout_s
+        while self.look() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def expect(self) -> None:
         """Begin to wait: from now on its end is not missed, whoever deletes it."""
         self._pending = self.client.start_call("tasks.v1.Tasks/Wait", self.of, Waited)
@@ -57,6 +63,8 @@ class RemoteProcess:
         Raises:
             Gone: containerd has gone, and has not come back for half a minute.
         """
+        if timeout_s == 0 and self._status is None:
+            return self.state()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         gone_since = None
         while self._status is None:
@@ -83,6 +91,13 @@ class RemoteProcess:
                     self._status = ExitStatus(found.exit_status) if found else UNKNOWN
                 time.sleep(0.05)
         return self._status
+
+    def state(self) -> ExitStatus | None:
+        """Return how it ended, None while it has not."""
+        found = self.look()
+        if found is None:
+            return UNKNOWN
+        return ExitStatus(found.exit_status) if found.status == STOPPED else None
 
     def has_ended(self) -> bool:
         """Tell whether its end is known, without asking."""

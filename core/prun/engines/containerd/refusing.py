@@ -20,7 +20,16 @@ def refuse(request: RunRequest) -> None:
         InvalidArgument: its id is none that containerd takes.
     """
     check_identifier(lease_of(request.id), "container id")
+    log = request.log
     asked = {
+        "--restart without --detach": bool(request.restart) and not request.detach,
+        "--log-driver and --log-opt without --detach": log is not None and not request.detach,
+        "--log-opt max-size and max-file": log is not None and bool(log.size_bytes or log.files > 1),
+        "--log-driver json-file": log is not None and log.driver == "json-file",
+        "start --attach": request.again and not request.detach,
+        "--tty with --detach": request.detach and request.terminal,
+        "--interactive with --detach": request.detach and request.interactive,
+        "--timeout with --detach": request.detach and request.timeout_s is not None,
         "--userns": "user" in request.namespaces,
         "--mount type=image": any(mount.type == "image" for mount in request.volumes),
         "--mount with idmap": any(mount.owners == "idmap" for mount in request.volumes),

@@ -52,13 +52,7 @@ class SnapshotRootfs:
             lease = lease_of(request.id)
             stack.enter_context(leased(client, request.root, lease))
             top = images.unpack(client, snapshots, self._image, lease)
-            try:
-                found = snapshots.prepare(request.id, top, request.root, lease)
-            except AlreadyExists as error:
-                raise AlreadyExists(
-                    f"containerd has a container or a snapshot {request.id!r} already", hint="choose another --id"
-                ) from error
-            stack.callback(self._forget, snapshots)
+            found = self._snapshot(snapshots, top, lease, stack)
             self.mounts = tuple(Mount(each.target, each.type, each.source, tuple(each.options)) for each in found)
             os.mkdir(self.path, 0o755)
             stack.callback(unmount, self.path)
@@ -87,6 +81,20 @@ class SnapshotRootfs:
     def stat(self, path: str) -> FileStat | None:
         with Root(self.path) as root:
             return root.stat(path)
+
+    def _snapshot(self, snapshots: Snapshots, top: str, lease: str, stack: ExitStack) -> Sequence[api.Mount]:
+        """Prepare a snapshot for a new container; one that is started again has its own."""
+        request = self._request
+        try:
+            found = snapshots.prepare(request.id, top, request.root, lease)
+        except AlreadyExists as error:
+            if request.again and snapshots.owner(request.id) == request.root:
+                return snapshots.mounts(request.id)
+            raise AlreadyExists(
+                f"containerd has a container or a snapshot {request.id!r} already", hint="choose another --id"
+            ) from error
+        stack.callback(self._forget, snapshots)
+        return found
 
     def _prepare_mounts(self, stack: ExitStack) -> None:
         from prun.engines.embedded.rootfs import has_mounts, link_mtab

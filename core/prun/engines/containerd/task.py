@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 from google.protobuf.any_pb2 import Any
 
+from prun.engines.containerd import monitor
 from prun.engines.containerd.client import connected
+from prun.engines.containerd.monitor import monitor_file, process_file, read_identity, write_identity
 from prun.engines.containerd.place import place_of
-from prun.engines.containerd.processes import SIGKILL, UNKNOWN, RemoteProcess, command_failure
+from prun.engines.containerd.processes import SIGKILL, RemoteProcess, command_failure
 from prun.engines.containerd.rootfs import CREATED, lease_of
 from prun.engines.containerd.snapshots import OWNER, Snapshots, end_lease, snapshotter_of
 from prun.engines.containerd.streams import FifoAttachment, make_fifos
 from prun.errors import AlreadyExists, FailedPrecondition, NotFound, PrunError, Unimplemented
 from prun.rootfs.mount import unmount
-from prun.types import ExitStatus
 from prun_protos.containerd.v1.api_pb2 import (
     STOPPED,
     Container,
@@ -43,9 +47,10 @@ if TYPE_CHECKING:
     from prun.request.resources import Resources
     from prun.services import InsideView
     from prun.spec.document import Spec
-    from prun.types import Console, RunRequest
+    from prun.types import Console, ExitStatus, RunRequest
     from prun.types import Container as Found
 
+_CREATION_S = 3.0
 RUNC = "io.containerd.runc.v2"
 # Bare, without a host before them: 1.6 takes no other (protobuf's Any.Pack would add one).
 _SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -90,6 +95,8 @@ class CreatedTaskOfOurs:
         except PrunError as error:
             raise command_failure(error, self._command) from error
         self._started = True
+        if self._request.monitored:
+            return
         threading.Thread(target=self._send, daemon=True).start()
         if self._request.timeout_s is not None:
             timer = threading.Timer(self._request.timeout_s, self._time_is_up)
@@ -101,6 +108,10 @@ class CreatedTaskOfOurs:
 
     def kill(self, number: int) -> None:
         self._signals.put(number)
+
+    @property
+    def monitor_pid(self) -> int | None:
+        return read_identity(monitor_file(self._bundle))
 
     def attach(self) -> Attachment:
         if self._attachment is None:
@@ -114,7 +125,7 @@ class CreatedTaskOfOurs:
         self._process.end()
         if self._attachment is not None:
             self._attachment.close()
-        if self._request.remove or not self._started:
+        if self._request.remove if self._started else not self._request.again:
             forget(self._client, self._place, self._request.id, self._request.root)
         self._deleted = True
 
@@ -127,10 +138,12 @@ class CreatedTaskOfOurs:
         unmount(os.path.join(self._bundle, "rootfs"))
         container, mounts = self._record()
         os.close(os.open(os.path.join(self._bundle, CREATED), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        try:
-            client.call("containers.v1.Containers/Create", ContainerBox(container=container), ContainerBox)
-        except AlreadyExists as error:
-            raise AlreadyExists(f"containerd has a container {request.id!r} already", hint="another --id") from error
+        self._put(container)
+        if request.monitored:
+            uri = self._monitor()
+            self._create_task(CreateTask(container_id=request.id, rootfs=mounts, stdout=uri, stderr=uri))
+            write_identity(process_file(self._bundle), self._pid or 0)
+            return
         reads = request.interactive or request.stdin is not None
         fifos = make_fifos(self._bundle, terminal=request.terminal, reads=reads)
         self._attachment = FifoAttachment(client, request.id, "", fifos, terminal=request.terminal)
@@ -139,10 +152,45 @@ class CreatedTaskOfOurs:
             container_id=request.id, rootfs=mounts, stdin=fifos.stdin, stdout=fifos.stdout, stderr=fifos.stderr,
             terminal=request.terminal,
         )  # fmt: skip
+        self._create_task(task)
+
+    def _put(self, container: Container) -> None:
+        """Record the container; one that is started again has its record, and gets the new spec."""
+        client, box = self._client, ContainerBox(container=container)
         try:
-            self._pid = client.call("tasks.v1.Tasks/Create", task, CreatedTask).pid
+            client.call("containers.v1.Containers/Create", box, ContainerBox)
+        except AlreadyExists as error:
+            there = client.call("containers.v1.Containers/Get", Id(id=container.id), ContainerBox).container
+            if not self._request.again or there.labels.get(OWNER) != self._request.root:
+                raise AlreadyExists(
+                    f"containerd has a container {container.id!r} already", hint="choose another --id"
+                ) from error
+            box.update_mask.paths.append("spec")
+            client.call("containers.v1.Containers/Update", box, ContainerBox)
+
+    def _create_task(self, task: CreateTask) -> None:
+        try:
+            self._pid = self._client.call("tasks.v1.Tasks/Create", task, CreatedTask).pid
         except PrunError as error:
             raise command_failure(error, self._command) from error
+
+    def _monitor(self) -> str:
+        """Return the URI by which the shim starts the monitor: a shell's script, since a URI has no order of words."""
+        request, script = self._request, os.path.join(self._bundle, "monitor.sh")
+        log = request.log.path if request.log and request.log.driver != "none" else ""
+        words = [
+            sys.executable,
+            "-P",
+            "-m",
+            monitor.__name__,
+            self._bundle,
+            log,
+            *request.exit_command,
+            "--unless-client",
+        ]
+        with open(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(f"exec {shlex.join(words)}\n")
+        return f"binary:///bin/sh?{quote(script, safe='')}={request.id}"
 
     def _record(self) -> tuple[Container, Sequence[Mount]]:
         """Return the container's record and its root's mounts, none where its root is a directory (``--rootfs``)."""
@@ -215,7 +263,6 @@ class FoundTask:
     """
 
     outlives = False
-    monitor_pid = None
     timed_out = False
 
     def __init__(self, container: Found, inside: InsideView | None) -> None:
@@ -230,6 +277,10 @@ class FoundTask:
         return found.pid if found is not None and found.status != STOPPED else None
 
     @property
+    def monitor_pid(self) -> int | None:
+        return read_identity(monitor_file(self._container.bundle))
+
+    @property
     def start_time(self) -> int | None:
         return self._container.start_time if self.pid else None
 
@@ -240,10 +291,7 @@ class FoundTask:
         return self._process.wait(timeout_s)
 
     def exited(self) -> ExitStatus | None:
-        found = self._process.look()
-        if found is None:
-            return UNKNOWN
-        return ExitStatus(found.exit_status) if found.status == STOPPED else None
+        return self._process.state()
 
     def out_of_memory(self) -> bool:
         return False
@@ -286,6 +334,8 @@ class FoundTask:
 
     def delete(self) -> None:
         """End it; of a container that is not to stay nothing is left in containerd."""
+        if os.path.exists(os.path.join(self._container.bundle, CREATED)):
+            self._process.appear(_CREATION_S)  # without its record, a task that appears later could not be reached
         self._process.end()
         if not self._container.keep:
             forget(self._client, self._place, self._container.id, self._container.root)
