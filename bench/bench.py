@@ -3,6 +3,7 @@
 run      a cold `run --rm IMAGE true`: runc on a ready bundle, prun, podman, ctr; the same image, the same runc
 containerd  the same through the engine containerd, and by ctr
 library  prun.run() in one process
+explain  what a run pays that keeps why each field of its spec is as it is (--explain)
 import   load and unpack a Debian image and one of 100,000 small files into an empty store; CPU time and memory too
 look     what a look for the command costs a run: the import and the look, in a new interpreter each time
 idle     the memory of what stays with a container that does nothing: conmon, or containerd's shim
@@ -173,6 +174,25 @@ class Bench:
             Peer("Runner.run()", lambda: _expect_success(runner.run("busybox", ["true"]).exit_code)),
         ]
         report("library: one process, many runs", measure(peers, rounds), "Runner.run()", ("runc run",), None)
+
+    def explain(self, rounds: int) -> None:
+        """Say what --explain adds to a run, and to the spec alone; a run without it imports none of its modules."""
+        command(*self.prun, "load", "--tag", "busybox", str(BUSYBOX))()
+        from prun.api import Runner
+        from prun.explaining import keep
+        from prun.pipeline import explain, plan
+
+        runner = Runner(root=f"{self.scratch}/prun", state=f"{self.scratch}/prun-state", plugins=[])
+        request = runner.request("busybox", ["true"], memory="64m", cap_add=["NET_ADMIN"])
+        spec = Peer("the spec alone", lambda: plan(request, runner.hooks))
+        kept = Peer("  recorded and kept", lambda: keep(explain(request, runner.hooks), f"{self.scratch}/explained"))
+        words = ("--rm", "-m", "64m", "--cap-add", "NET_ADMIN", "busybox", "true")
+        peers = [
+            Peer("prun run", command(*self.prun, "run", *words)),
+            Peer("prun run --explain", command(*self.prun, "run", "--explain", *words)),
+        ]
+        report("explain: in one process", measure([spec, kept], rounds * 5), kept.name, (spec.name,), None)
+        report("explain: cold runs", measure(peers, rounds), "prun run --explain", ("prun run",), None)
 
     def unpack(self, rounds: int) -> None:
         """Compare import and unpack of images, into new stores on a file system where nothing was deleted.
@@ -425,7 +445,9 @@ def _expect_success(code: int) -> None:
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["run", "containerd", "library", "look", "import", "idle"])
+    parser.add_argument(
+        "what", nargs="*", default=["run", "containerd", "library", "explain", "look", "import", "idle"]
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--containers", type=int, default=20, help="for idle")
     asked = parser.parse_args()
@@ -441,6 +463,8 @@ def main() -> None:
             bench.library(asked.rounds)
         if "look" in asked.what:
             bench.look(asked.rounds)
+        if "explain" in asked.what:
+            bench.explain(asked.rounds)
         if "idle" in asked.what:
             bench.idle(asked.containers)
         if "import" in asked.what:

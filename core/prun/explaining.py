@@ -28,30 +28,39 @@ FILE = "explain.json"
 FORMAT = 1
 
 
-def recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> Explanation:
-    """Build the spec with everyone's options and mounts, and return how it came to be; it is not checked yet."""
-    recorder = Recorder()
-    spec = cast("Spec", {})
+def recorded(
+    request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks, *, every_line: bool = True
+) -> Explanation:
+    """Build the spec with everyone's options and mounts, and return how it came to be; it is not checked yet.
 
-    def step(opt: SpecOpt, author: Author) -> None:
+    ``every_line`` is that of ``attribution.attributed``: a run has no time for it.
+    """
+    recorder = Recorder()
+    spec, seen = cast("Spec", {}), set[str]()
+
+    def step(opt: SpecOpt, author: Author, member: str = "") -> None:
         with hooks.applying():
             opt(spec)
-        recorder.step(cast("Mapping[str, Any]", spec), author)
+        changes, before = recorder.changes, len(recorder.changes)
+        recorder.step(cast("Mapping[str, Any]", spec), author, member)
+        for index in range(before, len(changes)):
+            said = origins_of(changes[index], request, image, again=author.option in seen)
+            changes[index] = changes[index]._replace(origins=said)
+        if len(changes) > before:
+            seen.add(author.option)
 
-    for opt, plugin, where, factory in hooks.attributed("prun_spec_opts", request=request, image=image, rootfs=rootfs):
+    answers = hooks.attributed("prun_spec_opts", every_line=every_line, request=request, image=image, rootfs=rootfs)
+    for opt, plugin, where, factory in answers:
         step(opt, Author(tier_of(plugin), plugin, factory or option_name(opt), where))
     step(with_mounts(()), Author("default", "prun", "with_mounts"))
-    for mount, plugin, where, _ in hooks.attributed("prun_mounts", request=request, image=image):
-        step(with_mounts((mount,)), Author(tier_of(plugin), plugin, f"mount {mount.destination}", where))
+    for mount, plugin, where, _ in hooks.attributed("prun_mounts", every_line=False, request=request, image=image):
+        step(with_mounts((mount,)), Author(tier_of(plugin), plugin, f"mount {mount.destination}", where), "mounts")
     if request.patches:
         from prun.altering import patch_opt
 
         for patch in request.patches:
             step(patch_opt(patch), Author("patch", "patch", patch.said, patch.origin))
-    changes = recorder.changes
-    for index, change in enumerate(changes):
-        changes[index] = change._replace(origins=origins_of(change, changes[:index], request, image))
-    return Explanation(changes, spec)
+    return Explanation(recorder.changes, spec)
 
 
 def tier_of(plugin: str) -> Tier:

@@ -334,7 +334,7 @@ def _recorded(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks, s
     """Build the spec, and keep with the container how it came to be (``--explain``)."""
     from prun.explaining import keep, recorded
 
-    explanation = recorded(request, image, rootfs, hooks)
+    explanation = recorded(request, image, rootfs, hooks, every_line=False)
     check_spec(_judged(request, image, rootfs, hooks, explanation.spec), explanation.spec, hooks)
     keep(explanation, store.directory(request.id))
     return explanation.spec

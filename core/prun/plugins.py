@@ -160,11 +160,13 @@ class Hooks:
     def mounts(self, request: RunRequest, image: Image) -> list[Mount]:
         return self._all("prun_mounts", request=request, image=image)
 
-    def attributed(self, name: str, **arguments: object) -> list[Attributed]:
+    def attributed(self, name: str, *, every_line: bool, **arguments: object) -> list[Attributed]:
         """Return the answers of ``prun_spec_opts`` or ``prun_mounts`` with the plugin that each comes from."""
         from prun.attribution import attributed
 
-        return attributed(getattr(self._pm.hook, name).get_hookimpls(), lambda: self._all(name, **arguments))
+        return attributed(
+            getattr(self._pm.hook, name).get_hookimpls(), lambda: self._all(name, **arguments), every_line=every_line
+        )
 
     def check_spec(self, request: RunRequest, spec: Spec) -> list[Problem]:
         return self._all("prun_check_spec", request=request, spec=spec)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prun.spec.provenance import Said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from prun.spec.provenance import Change
     from prun.types import Image, RunRequest
@@ -70,25 +70,24 @@ _MOUNTS: dict[str, tuple[str, ...]] = {
     "/proc": ("security_opt proc-opts", "pid"),
     "/sys": ("network", "privileged"),
     "/sys/fs/cgroup": ("security_opt unmask", "security_opt systempaths", "privileged", "cgroupns"),
-    "/etc/hosts": ("add_host",),
-    "/etc/hostname": ("uts",),
-    "/etc/resolv.conf": ("dns", "dns_option", "dns_search"),
+    "/etc/hosts": ("add_host", "read_only"),
+    "/etc/hostname": ("uts", "read_only"),
+    "/etc/resolv.conf": ("dns", "dns_option", "dns_search", "read_only"),
     "/etc/localtime": ("tz",),
     "/etc/timezone": ("tz",),
 }
 
 
-def origins_of(change: Change, before: Sequence[Change], request: RunRequest, image: Image) -> tuple[Said, ...]:
-    """Return what a change follows from; ``before`` are those that came before it."""
+def origins_of(change: Change, request: RunRequest, image: Image, *, again: bool) -> tuple[Said, ...]:
+    """Return what a change follows from; ``again``: an option of the same name has changed something before."""
+    if change.author.tier in ("patch", "hook"):
+        return tuple(_said((change.author.tier,), request))
     option, destination = change.author.option, ""
     if option.startswith("mount "):
         option, destination = "mount", option.partition(" ")[2]
     if option == "mount":
         return tuple(_said(_mount_options(destination, request), request)) + _image_mount(destination, image)
-    if change.author.tier in ("patch", "hook"):
-        return ()
     if option in _AGAIN:
-        again = any(each.author.option == option for each in before if each.author != change.author)
         return tuple(_said(_AGAIN[option], request)) if again else tuple(_said(_first(option), request))
     if option == "with_env":
         return _env(change, request, image)
@@ -105,7 +104,8 @@ def origins_of(change: Change, before: Sequence[Change], request: RunRequest, im
 
 
 def _first(option: str) -> tuple[str, ...]:
-    return ("network",) if option == "with_namespaces" else ()
+    """Return what a runtime's first word of it depends on, nevertheless."""
+    return {"with_namespaces": ("network",), "with_capabilities": ("effective:user", "permitted:user")}.get(option, ())
 
 
 def _said(options: Iterable[str], request: RunRequest) -> Iterator[Said]:

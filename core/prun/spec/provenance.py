@@ -7,18 +7,20 @@ place's chain.  An element of an array is followed by what it is, not by its ind
 name, a mount by its destination.
 """
 
-from __future__ import annotations
+# As in prun.types: no `from __future__ import annotations`.
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from prun.errors import DataLoss, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
     from prun.spec.document import Spec
 
 Tier = Literal["default", "runtime", "engine", "plugin", "profile", "flag", "hook", "patch"]
+
+# A step into an object is a member's name; into an array: how to recognise the element, and the how-manieth of these.
+_Step = str | tuple[str, object, int]
 
 # What an object in an array is known by, by the array's place; a text without a place here is known by itself.
 _KEYS = {
@@ -82,9 +84,17 @@ class Recorder:
         self.changes: list[Change] = []
         self._shadow: dict[str, Any] = {}
 
-    def step(self, spec: Mapping[str, Any], author: Author) -> None:
-        """Write down what is not as it was; what is equal, as 1 and true are for Python, is no change."""
-        self._compare("", self._shadow, spec, author)
+    def step(self, spec: Mapping[str, Any], author: Author, member: str = "") -> None:
+        """Write down what is not as it was; what is equal, as 1 and true are for Python, is no change.
+
+        ``member``: nothing else of the spec can have changed.
+        """
+        if not member:
+            self._compare("", self._shadow, spec, author)
+        elif self._shadow.get(member, ABSENT) != (value := spec.get(member, ABSENT)):
+            old = {member: self._shadow.pop(member)} if member in self._shadow else {}
+            self._compare("", old, {member: value}, author)
+            self._shadow |= old
 
     def _compare(self, at: str, old: dict[str, Any], new: Mapping[str, Any], author: Author) -> None:
         for key, value in new.items():
@@ -106,7 +116,7 @@ class Recorder:
 class Explanation:
     """How a spec came to be; the answer is the same whether it was just built (``spec``) or read from a record."""
 
-    def __init__(self, changes: Sequence[Change], spec: Spec | None = None) -> None:
+    def __init__(self, changes: Sequence[Change], spec: "Spec | None" = None) -> None:
         self.changes = tuple(changes)
         self.spec = cast("Spec", replayed(changes)) if spec is None else spec
 
@@ -237,6 +247,9 @@ def put(document: dict[str, Any], pointer: str, value: Any) -> None:
 
 
 def _copied(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is int:  # nearly all of it
+        return value
     if isinstance(value, dict):
         return {key: _copied(each) for key, each in value.items()}
     return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
@@ -257,10 +270,6 @@ def _about(steps: list[_Step], change: Change) -> tuple[Said, ...]:
     below = steps[len(parts_of(change.pointer)) :]
     names = [step if isinstance(step, str) else step[1] for step in below]
     return tuple(each._replace(part="") for each in change.origins if not (each.part and below) or each.part in names)
-
-
-# A step into an object is a member's name; into an array: how to recognise the element, and the how-manieth of these.
-_Step = str | tuple[str, object, int]
 
 
 def _steps_of(document: Any, pointer: str) -> list[_Step] | None:

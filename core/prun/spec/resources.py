@@ -55,7 +55,7 @@ def with_memory(
         value["swappiness"] = swappiness
     if disable_oom_killer:
         value["disableOOMKiller"] = True
-    return _with("memory", value)
+    return _with("with_memory", "memory", value)
 
 
 def with_cpu(*, shares: int = 0, quota_us: int = 0, period_us: int = 0, cpus: str = "", mems: str = "") -> SpecOpt:
@@ -72,14 +72,15 @@ def with_cpu(*, shares: int = 0, quota_us: int = 0, period_us: int = 0, cpus: st
         raise InvalidArgument(f"cpu quota {quota_us} is negative", hint="-1 for unlimited")
     value = {"shares": shares, "quota": quota_us, "period": period_us}
     sets = {"cpus": cpus and require_cpuset("cpus", cpus), "mems": mems and require_cpuset("mems", mems)}
-    return _with("cpu", {key: given for key, given in (*value.items(), *sets.items()) if given}, unlimited=("quota",))
+    given = {key: word for key, word in (*value.items(), *sets.items()) if word}
+    return _with("with_cpu", "cpu", given, unlimited=("quota",))
 
 
 def with_pids_limit(limit: int) -> SpecOpt:
     """Replace ``resources.pids.limit`` (config-linux.md#pids); -1 takes it away: a new cgroup has none."""
     if limit < -1 or limit == 0:
         raise InvalidArgument(f"pids limit {limit} is not possible", hint="at least 1, or -1 for unlimited")
-    return _with("pids", {"limit": limit}, unlimited=("limit",))
+    return _with("with_pids_limit", "pids", {"limit": limit}, unlimited=("limit",))
 
 
 def with_block_io_weight(weight: int, devices: Iterable[DeviceLimit] = ()) -> SpecOpt:
@@ -94,7 +95,7 @@ def with_block_io_weight(weight: int, devices: Iterable[DeviceLimit] = ()) -> Sp
         value["weight"] = weight
     if of_devices:
         value["weightDevice"] = of_devices
-    return _with("blockIO", value)
+    return _with("with_block_io_weight", "blockIO", value)
 
 
 def with_block_io_throttle(kind: Throttle, devices: Iterable[DeviceLimit]) -> SpecOpt:
@@ -102,7 +103,7 @@ def with_block_io_throttle(kind: Throttle, devices: Iterable[DeviceLimit]) -> Sp
     entries = [{"major": major, "minor": minor, "rate": rate} for major, minor, rate in devices]
     if any(entry["rate"] < 0 for entry in entries):
         raise InvalidArgument(f"{kind}: a rate is negative")
-    return _with("blockIO", {kind: entries})
+    return _with("with_block_io_throttle", "blockIO", {kind: entries})
 
 
 def with_sysctls(parameters: Mapping[str, str]) -> SpecOpt:
@@ -185,8 +186,8 @@ def require_sysctl(key: str, value: str) -> None:
         raise InvalidArgument(f"--sysctl {key!r}: {value!r} is no value", hint="one line without '+' and '='")
 
 
-def _with(group: Group, value: Mapping[str, object], *, unlimited: tuple[str, ...] = ()) -> SpecOpt:
-    """Set the keys of a group; of those that ``unlimited`` names, -1 removes what is there."""
+def _with(name: str, group: Group, value: Mapping[str, object], *, unlimited: tuple[str, ...] = ()) -> SpecOpt:
+    """Set the keys of a group, as the option ``name``; of those that ``unlimited`` names, -1 removes what is there."""
 
     def opt(spec: Spec) -> None:
         resources = spec.setdefault("linux", {}).setdefault("resources", {})
@@ -196,4 +197,5 @@ def _with(group: Group, value: Mapping[str, object], *, unlimited: tuple[str, ..
         else:
             resources.pop(group, None)
 
+    opt.__qualname__ = name
     return opt
