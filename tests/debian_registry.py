@@ -48,6 +48,15 @@ def make_certificate(directory: Path) -> Certificate:
     return Certificate(ca, public, key)
 
 
+def make_client_certificate(directory: Path, signer: Certificate) -> None:
+    """Write ``client.cert`` and ``client.key``, as certs.d wants them, signed by the authority of ``signer``."""
+    public, key, request = (directory / name for name in ("client.cert", "client.key", "csr"))
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=client")
+    openssl("x509", "-req", "-in", request, "-CA", signer.authority, "-CAkey", signer.authority.with_suffix(".key"),
+            "-CAcreateserial", "-days", "30", "-out", public)  # fmt: skip
+    request.unlink()
+
+
 def openssl(*words: str | Path, stdin: bytes = b"") -> bytes:
     return subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True, check=True).stdout
 
@@ -115,13 +124,23 @@ def free_port() -> int:
 
 @contextmanager
 def debian_registry(
-    directory: Path, *, certificate: Certificate | None = None, auth: str = "", tokens: TokenServer | None = None
+    directory: Path,
+    *,
+    certificate: Certificate | None = None,
+    auth: str = "",
+    tokens: TokenServer | None = None,
+    clients: Path | None = None,
 ) -> Iterator[DebianRegistry]:
-    """Run a registry; ``auth`` is ``basic`` or, with ``tokens``, ``token``."""
+    """Run a registry; ``auth`` is ``basic`` or, with ``tokens``, ``token``.
+
+    ``clients``: it speaks only to who has a certificate of this authority.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     http: dict[str, Any] = {}
     if certificate:
         http["tls"] = {"certificate": str(certificate.public), "key": str(certificate.key)}
+        if clients:
+            http["tls"]["clientcas"] = [str(clients)]
     rules: dict[str, Any] = {}
     if auth == "basic":
         words = subprocess.check_output(["htpasswd", "-Bbn", USER, PASSWORD])

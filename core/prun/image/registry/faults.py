@@ -14,10 +14,21 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from prun.errors import PrunError, Unavailable
+from prun.errors import PermissionDenied, PrunError, Unavailable
 
 # What OpenSSL says when the other side does not speak TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+
+# What the other side says of our certificate, or that there is none (RFC 8446 section 6.2).
+_NOT_US = (
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+)
 
 
 class Transient(Unavailable):
@@ -39,6 +50,11 @@ def connection_failure(host: str, error: Exception, reason: str, *, reached: boo
             return NoTls(
                 f"{host} does not speak TLS",
                 hint="to use it all the same: --tls-verify=false, or insecure = true in [registries] of prun.toml",
+            )
+        if any(word in str(error) for word in _NOT_US):
+            return PermissionDenied(
+                f"{host} wants a certificate of ours that it trusts",
+                hint=f"put it at /etc/containers/certs.d/{host}/client.cert, and its key at client.key",
             )
         return Unavailable(f"{host}: {reason}", hint=f"its CA belongs into /etc/containers/certs.d/{host}/ca.crt")
     if isinstance(error, NameResolutionError):
