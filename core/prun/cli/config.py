@@ -127,7 +127,7 @@ def init(file: str, user: bool) -> None:
     if user:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError as error:
         raise AlreadyExists(f"{path} is there already", hint="prun config check looks at it") from error
     except OSError as error:

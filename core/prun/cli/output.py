@@ -40,13 +40,17 @@ def error_line(error: PrunError) -> str:
     plugin = f"[{error.plugin}] " if error.plugin else ""
     evidence = f"; {error.evidence}" if error.evidence else ""
     hint = f" ({error.hint})" if error.hint else ""
-    if hasattr(error, "faults"):  # of config files: each with its line
+    from prun.config.faults import InvalidConfig
+
+    if isinstance(error, InvalidConfig):  # each fault with its line
         return printable_lines(f"prun: {error}")
     return printable("prun: " + " ".join(f"{where}{plugin}{error}{evidence}{hint}".split()))
 
 
 def error_json(error: PrunError) -> str:
     """Say the same for a program, in one line; ``docs/output.md`` has the fields."""
+    from prun.config.faults import InvalidConfig
+
     return json.dumps(
         {
             "error": type(error).__name__,
@@ -56,6 +60,7 @@ def error_json(error: PrunError) -> str:
             "evidence": error.evidence,
             "remedy": error.hint,
             "exit_code": error.exit_code,
+            **({"faults": [fault._asdict() for fault in error.faults]} if isinstance(error, InvalidConfig) else {}),
         }
     )
 

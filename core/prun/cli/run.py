@@ -59,8 +59,9 @@ def run(words: Sequence[str], settings: Mapping[str, str]) -> int:
 def create(words: Sequence[str], settings: Mapping[str, str]) -> int:
     """Make a container without starting it, and print its id."""
     runner, request = asked("create", words, settings)
-    if request.detach:
+    if request.detach and request.origins["detach"][-1].kind == "flag":
         raise InvalidArgument("unknown flag: --detach", hint="prun create starts nothing; prun start does")
+    request = request._replace(detach=False)
     check_combination(request)
     if request.dry_run:
         from prun.cli.dry_run import dry_run

@@ -77,7 +77,7 @@ def read(path: str, *, found: bool = False) -> Document:
     path = os.path.abspath(path)
     if found and (reason := distrusted(path)):
         raise PermissionDenied(f"config file {path} is not used: {reason}", hint="name it with -f or --config")
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # a FIFO makes nobody wait
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
             raise InvalidArgument(f"config file {path} is no file")

@@ -86,9 +86,9 @@ def found_document(path: str) -> Document:
 
 def is_trusted(project: str, directories: Sequence[str]) -> bool:
     """Tell whether a project's file is in or below a trusted directory, and nobody else can have put it there."""
-    place = os.path.dirname(os.path.realpath(project))
-    roots = [os.path.realpath(os.path.expanduser(directory)) for directory in directories]
-    return any(os.path.commonpath((place, root)) == root for root in roots) and not distrusted(project)
+    place = os.path.join(os.path.dirname(os.path.realpath(project)), "")
+    roots = (os.path.join(os.path.realpath(os.path.expanduser(directory)), "") for directory in directories)
+    return any(place.startswith(root) for root in roots) and not distrusted(project)
 
 
 def merged(documents: Sequence[Document]) -> Settings:

@@ -154,3 +154,35 @@ def test_a_broken_file_keeps_nobody_from_help_and_from_looking_at_it(
     assert command(["version"]) == 0
     assert command(["ps", "--help"]) == 0
     capsys.readouterr()
+
+
+def test_faults_are_data_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "x.toml", "rot = 1\n")
+    assert command(["--error-format", "json", "--config", path, "config", "show"]) == 125
+    error = json.loads(capsys.readouterr().err)
+    assert error["error"] == "InvalidConfig"
+    assert error["faults"] == [
+        {"file": path, "line": 1, "column": 1, "text": "rot = 1", "message": "there is no key 'rot'",
+         "hint": "did you mean 'root'?"},
+    ]  # fmt: skip
+
+
+def test_names_of_runs_and_profiles_are_completed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own(tmp_path, f"root = '{tmp_path}'\n[profiles.ci]\nhelp = 'for CI'\n[run.web]\nimage = 'x'\n")
+    project(tmp_path, "[profiles.cx]\n")
+    command(["__complete", "zsh", "run", "--profile", "c"])
+    assert capsys.readouterr().out.splitlines() == ["none", "ci\tfor CI", "cx\t[profiles.cx]"]
+    command(["__complete", "zsh", "run", "--rm", "w"])
+    assert capsys.readouterr().out.splitlines() == ["files", "web\t[run.web]"]
+    project(tmp_path, "nonsense")
+    command(["__complete", "zsh", "run", "--profile", "c"])
+    assert capsys.readouterr().out.splitlines() == ["none"]
+
+
+def test_create_leaves_out_that_a_run_is_detached(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own(tmp_path, "runtime = 'fake'\n[run.web]\nimage = 'scratch'\ncommand = ['true']\ndetach = true\n")
+    places = ["--root", str(tmp_path / "root"), "--state", str(tmp_path / "state")]
+    command([*places, "create", "web"])
+    assert "unknown flag" not in capsys.readouterr().err
+    assert command([*places, "create", "-d", "web"]) == 125
+    assert "unknown flag: --detach" in capsys.readouterr().err

@@ -78,8 +78,10 @@ def _run(words: Sequence[str], options: Sequence[Option], current: str, candidat
     line = seen(words, options, interspersed=False)
     if line.pending or (current.startswith("-") and not line.ended):
         return candidates.of_options(line, (*options, HELP[0]), current)
-    # An archive may stand in the place of an image.
-    return NOTHING if line.rest or "rootfs" in line.values else candidates.images()._replace(paths="files")
+    if line.rest or "rootfs" in line.values:
+        return NOTHING
+    # A run of prun.toml, or an archive, may stand in the place of an image.
+    return (candidates.named("run") + candidates.images())._replace(paths="files")
 
 
 def _exec(words: Sequence[str], current: str, candidates: Candidates) -> Answer:

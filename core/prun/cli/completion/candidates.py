@@ -142,6 +142,22 @@ class Candidates:
             return NOTHING
         return Answer([(name, "secret") for name in found if not name.startswith(".")])
 
+    def named(self, kind: str) -> Answer:
+        """Return the names of runs or profiles in files."""
+        from prun.api import Runner
+        from prun.config.choosing import Chooser
+        from prun.errors import PrunError
+
+        try:
+            settings = Runner(config=self._settings.get("config", "")).settings
+            if not (settings.documents or settings.found):
+                return NOTHING
+            documents = (*settings.documents, *Chooser(settings).found)
+        except PrunError:
+            return NOTHING
+        tables = [table for each in documents for table in each.table.get(kind, {}).items()]
+        return Answer([(name, str(table.get("help", f"[{kind}.{name}]"))) for name, table in tables])
+
     def _mounted(self) -> Answer:
         return Answer([(f"{name}:", what) for name, what in self.volumes().words], "dirs")
 
@@ -175,6 +191,7 @@ class Candidates:
         "device": lambda _: FILES,
         "engine": lambda self: self._installed("prun.engines"),
         "plugins": _plugins,
+        "profile": lambda self: self.named("profiles"),
         "runtime": lambda self: self._installed("prun.runtimes"),
         "secret": secrets,
         "signal": _signals,
