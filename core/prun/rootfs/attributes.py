@@ -1,4 +1,4 @@
-"""Owner, mode, extended attributes and times of one file."""
+"""Owner, mode, extended attributes and times of one file; the root of a file system."""
 
 from __future__ import annotations
 
@@ -32,3 +32,19 @@ def set_mode(directory: int, name: bytes, mode: int) -> None:
         os.chmod(f"/proc/self/fd/{handle}", mode)
     finally:
         os.close(handle)
+
+
+def make_root(path: str) -> None:
+    """Make the root of a file system: everyone may enter it, whatever the umask."""
+    os.mkdir(path)
+    os.chmod(path, 0o755)  # noqa: S103 its parents are 0700
+
+
+def copy_root_attributes(source: str, target: str) -> None:
+    """An overlay's root has the attributes of its topmost layer's."""
+    fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target)]
+    try:
+        copy_attributes(fds[0], fds[1])
+    finally:
+        for fd in fds:
+            os.close(fd)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prun.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from prun.rootfs import mount
@@ -26,7 +26,7 @@ from prun.rootfs.failures import translated
 from prun.types import Mount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -45,15 +45,6 @@ class SnapshotIndex(Protocol):
     def drop_snapshot(self, chain_id: str) -> None: ...
     def snapshots(self) -> list[tuple[int, str, str]]: ...
     def snapshot_sizes(self) -> list[tuple[str, str, int]]: ...
-
-
-class _Fresh(NamedTuple):
-    """A layer that is unpacked and not committed yet."""
-
-    chain_id: str
-    parent: str
-    directory: str
-    size_bytes: int
 
 
 class Snapshots:
@@ -86,7 +77,7 @@ class Snapshots:
                 self._make_directories()
                 with ExitStack() as stack:
                     if start:  # nobody removes what we build on
-                        stack.enter_context(self._locked(chains[start - 1], shared=True))
+                        stack.enter_context(self.locked(chains[start - 1], shared=True))
                     if self._first_missing(chains) >= start:
                         self._unpack_missing(chains, layers, open_blob, stack)
         return chains[-1] if chains else ""
@@ -105,7 +96,7 @@ class Snapshots:
         with translated(lambda: f"snapshot of container {key!r} cannot be made"):
             if not os.path.isdir(active):
                 self._make_directories()
-                with self._locked(chain_id, shared=True) if chain_id else nullcontext():
+                with self.locked(chain_id, shared=True) if chain_id else nullcontext():
                     self._make_active(active, chain_id, self.lower(chain_id), shift)
             if self.chain_of(key) != chain_id:
                 raise AlreadyExists(f"snapshot of container {key!r} exists and is of another image")
@@ -178,7 +169,7 @@ class Snapshots:
             return
         with translated(lambda: f"snapshot {chain_id} cannot be removed"):
             self._make_directories()
-            with self._locked(chain_id):
+            with self.locked(chain_id):
                 if any(parent == chain_id for _, _, parent in self._metadata.snapshots()):
                     raise FailedPrecondition(f"snapshot {chain_id} has another layer on top of it")
                 for key in self.keys():
@@ -189,29 +180,9 @@ class Snapshots:
                     self._discard(os.path.join(self.path, str(number)))
                 os.unlink(self._lock_of(chain_id))
 
-    def remade(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO]) -> Iterator[tuple[str, str, str]]:
-        """Unpack again what is unpacked of these layers; yield chain ID, directory and, for a moment, a fresh one.
-
-        The caller may put the fresh directory in the other's place.  Layers that are not unpacked end it.
-
-        Raises: as ``unpack``.
-        """
-        from prun.image.identity import chain_ids
-
-        below: list[str] = []
-        for chain, layer in zip(chain_ids([layer.diff_id for layer in layers]), layers, strict=True):
-            directory = self._directory_of(chain)
-            if not directory:
-                return
-            with self._locked(chain), temporary_directory(self.path) as temporary:
-                fresh = os.path.join(temporary, "0", "fs")
-                self._apply(layer, open_blob, fresh, below)
-                yield chain, directory, fresh
-            below.insert(0, directory)
-
     def missing(self) -> list[str]:
         """Return the chain IDs of snapshots that have a row and no directory."""
-        return [chain for _, chain, _ in self._metadata.snapshots() if not self._directory_of(chain)]
+        return [chain for _, chain, _ in self._metadata.snapshots() if not self.directory_of(chain)]
 
     def keys(self) -> list[str]:
         """Return the keys of all containers that have a root here."""
@@ -262,50 +233,28 @@ class Snapshots:
         self, chains: Sequence[str], layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO], stack: ExitStack
     ) -> None:
         """Unpack and commit what is missing; the locks stay until ``stack`` ends."""
+        from prun.rootfs.unpacking import unpack_over
         from prun.rootfs.writeback import durable
 
-        fresh: list[_Fresh] = []
+        fresh: list[tuple[str, str, str, int]] = []
         below: list[str] = []
         temporary = stack.enter_context(temporary_directory(self.path))
         with durable(self.path):
             for chain, parent, layer in zip(chains, ["", *chains], layers, strict=False):
-                directory = self._directory_of(chain)
+                directory = self.directory_of(chain)
                 if not directory:
-                    stack.enter_context(self._locked(chain))
-                    directory = self._directory_of(chain)  # someone else may have been quicker
+                    stack.enter_context(self.locked(chain))
+                    directory = self.directory_of(chain)  # someone else may have been quicker
                 if not directory:
                     directory = os.path.join(temporary, str(len(below)), "fs")
-                    size_bytes = self._apply(layer, open_blob, directory, below)
-                    fresh.append(_Fresh(chain, parent, directory, size_bytes))
+                    size_bytes = unpack_over(layer, open_blob, directory, below, self.kind_of_layers())
+                    fresh.append((chain, parent, directory, size_bytes))
                 below.insert(0, directory)
         if fresh:
             self._commit(fresh)
 
-    def _apply(self, layer: Layer, open_blob: Callable[[str], BinaryIO], directory: str, below: Sequence[str]) -> int:
-        """Unpack one layer over those ``below`` into the new ``directory``; return its size."""
-        from prun.rootfs.layer import apply_layer
-
-        home = os.path.dirname(directory)
-        os.mkdir(home)
-        _make_root(directory)
-        if below and self._driver() != "copy":
-            work, merged = os.path.join(home, "work"), os.path.join(os.path.dirname(home), "merged")
-            os.mkdir(work)
-            os.makedirs(merged, exist_ok=True)
-            _copy_root_attributes(below[0], directory)
-            root = mount.detached_overlay(below, directory, work, merged, self.kind())
-        else:
-            if below:
-                _copy(below[0], directory)
-            root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with open_blob(layer.digest) as blob:
-                return apply_layer(blob, layer.media_type, layer.diff_id, root, merged=bool(below)).size_bytes
-        finally:
-            os.close(root)
-
-    def _commit(self, fresh: list[_Fresh]) -> None:
-        """Make the layers, which are on the disk, known, the lowest first."""
+    def _commit(self, fresh: Iterable[tuple[str, str, str, int]]) -> None:
+        """Make layers known that are on the disk, the lowest first: chain ID, that below, directory, size."""
         for chain_id, parent, directory, size_bytes in fresh:
             number = self._metadata.snapshot_of(chain_id)
             if number is None:
@@ -327,8 +276,10 @@ class Snapshots:
                     raise
 
     def _fill_active(self, temporary: str, chain_id: str, lower: Sequence[str], shift: IdMaps | None) -> None:
+        from prun.rootfs.attributes import copy_root_attributes, make_root
+
         fs = os.path.join(temporary, "fs")
-        _make_root(fs)
+        make_root(fs)
         os.symlink(chain_id or "-", os.path.join(temporary, "chain"))
         if shift:
             from prun.rootfs.shifted import copy_shifted, record_maps
@@ -338,10 +289,12 @@ class Snapshots:
         elif not lower:
             return
         elif self._driver() == "copy":
-            _copy(lower[0], fs)
+            from prun.rootfs.copytree import copy_tree
+
+            copy_tree(lower[0], fs)
         else:
             os.mkdir(os.path.join(temporary, "work"))
-            _copy_root_attributes(lower[0], fs)
+            copy_root_attributes(lower[0], fs)
 
     def layout(self, key: str) -> tuple[str, str, list[str]]:
         """Return upper, work and lower directories of a container; no lower ones for a plain directory."""
@@ -370,7 +323,7 @@ class Snapshots:
                 break
         return found
 
-    def _directory_of(self, chain_id: str) -> str:
+    def directory_of(self, chain_id: str) -> str:
         """Return the directory of a snapshot that is there, else an empty string."""
         number = self._metadata.snapshot_of(chain_id)
         if number is None:
@@ -418,10 +371,14 @@ class Snapshots:
         driver = self._driver()
         return "overlayfs" if driver == "copy" else driver
 
+    def kind_of_layers(self) -> mount.Kind | None:
+        """Return how a layer is put over those below it: ``kind``, None where that is a copy of them."""
+        return None if self._driver() == "copy" else self.kind()
+
     def _lock_of(self, chain_id: str) -> str:
         return os.path.join(self.path, "locks", chain_id.replace(":", "-"))
 
-    def _locked(self, chain_id: str, *, shared: bool = False) -> AbstractContextManager[None]:
+    def locked(self, chain_id: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """Lock a chain: alone to make or remove its snapshot, shared to build on it."""
         return locked(self._lock_of(chain_id), shared=shared)
 
@@ -439,30 +396,6 @@ class Snapshots:
         """Move a directory out of sight, so that killing us leaves a leftover and not half a snapshot; remove it."""
         with temporary_directory(self.path) as temporary:
             os.rename(path, os.path.join(temporary, "fs"))
-
-
-def _make_root(path: str) -> None:
-    """Make the root of a file system: everyone may enter it, whatever the umask."""
-    os.mkdir(path)
-    os.chmod(path, 0o755)  # noqa: S103 its parents are 0700
-
-
-def _copy(source: str, target: str) -> None:
-    from prun.rootfs.copytree import copy_tree
-
-    copy_tree(source, target)
-
-
-def _copy_root_attributes(source: str, target: str) -> None:
-    """An overlay's root has the attributes of its topmost layer's."""
-    from prun.rootfs.attributes import copy_attributes
-
-    fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target)]
-    try:
-        copy_attributes(fds[0], fds[1])
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 def _listed(path: str) -> list[str]:

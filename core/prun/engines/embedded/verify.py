@@ -166,11 +166,12 @@ def _unlike(store: Store, layers: tuple[Layer, ...], checked: set[str], *, repai
     """Yield the snapshots of an image that are not what its layers say, each once, and what was done."""
     from prun.image.identity import chain_ids
     from prun.rootfs.compare import first_difference
+    from prun.rootfs.unpacking import remade
     from prun.rootfs.writeback import durable
 
     if set(chain_ids([layer.diff_id for layer in layers])) <= checked:
         return
-    for chain, directory, fresh in store.snapshots.remade(layers, store.content.open):
+    for chain, directory, fresh in remade(store.snapshots, layers, store.content.open):
         if chain in checked:
             continue
         checked.add(chain)
