@@ -40,6 +40,8 @@ class Containerd:
 
     def start(self) -> None:
         """Start the daemon, and wait until it answers."""
+        if self._process is not None:
+            self._process.wait(timeout=20)  # it was killed
         config = self.base / "config.toml"
         config.write_text(CONFIG.format(base=self.base))
         with (self.base / "log").open("ab") as log:
@@ -49,6 +51,11 @@ class Containerd:
             assert self._process.poll() is None, (self.base / "log").read_text()
             assert time.monotonic() < deadline, (self.base / "log").read_text()
             time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """Kill the daemon and nothing else: its shims live on."""

@@ -27,6 +27,8 @@ class PrunError(Exception):
     """
 
     exit_code = 125
+    #: What it interrupted is not undone: the record stays, and the next command takes the container down.
+    unfinished = False
 
     def __init__(self, message: str, *, hint: str = "", stage: str = "", plugin: str = "", evidence: str = "") -> None:
         super().__init__(message)

@@ -156,6 +156,7 @@ class Store:
                 yield record
             except PrunError as error:
                 record.failed(str(error))
+                record.left = record.left or error.unfinished
                 raise
 
     def _added(self, request: RunRequest, stack: ExitStack) -> ContainerRow:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -185,3 +187,30 @@ def test_an_image_comes_through_our_registry_client(
     assert name not in daemon.names("images", "list")
     assert prun.traces()["ingest"] == []
     assert not list((prun.root / "arriving").iterdir())
+
+
+KILLING = """
+import os, sys
+from prun import api, hookimpl, loading
+runner = api.Runner(root=sys.argv[1], state=sys.argv[2], plugins=[])
+class Killing:
+    @hookimpl
+    def prun_event(self, event):
+        if event.kind == sys.argv[3]:
+            os.kill(int(sys.argv[4]), 9)
+hooks = runner.hooks
+hooks._pm.register(Killing())
+runner.run("busybox", ["true"], remove=False)
+"""
+
+
+@pytest.mark.parametrize("stage", ["prepared", "built", "created"])
+def test_a_daemon_that_dies_at_a_stage_and_comes_back_is_left_with_nothing(
+    prun: Prun, daemon: Containerd, stage: str
+) -> None:
+    words = [sys.executable, "-c", KILLING, str(prun.root), str(prun.state), stage, str(daemon.pid)]
+    failed = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    daemon.start()
+    assert "does not answer" in failed.stderr
+    assert prun("ps", "-aq").stdout == ""
+    assert daemon.traces() == NOTHING

@@ -7,6 +7,7 @@ Only this module imports grpc.  Methods are called by their path, so that no gen
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -162,6 +163,16 @@ def client_of(address: str, namespace: str) -> Client:
 def connected(place: Place) -> Client:
     """Return the connection to a place."""
     return client_of(place.address, place.namespace)
+
+
+@contextmanager
+def taking_down() -> Iterator[None]:
+    """Say of an error of the block, where containerd has gone, that something may be left there."""
+    try:
+        yield
+    except Gone as error:
+        error.unfinished = True
+        raise
 
 
 def _path(method: str) -> str:

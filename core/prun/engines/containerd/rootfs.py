@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from prun.engines.containerd import images
-from prun.engines.containerd.client import connected
+from prun.engines.containerd.client import connected, taking_down
 from prun.engines.containerd.place import place_of
 from prun.engines.containerd.snapshots import Snapshots, leased, snapshotter_of
 from prun.errors import AlreadyExists, FailedPrecondition, Unimplemented
@@ -48,7 +48,7 @@ class SnapshotRootfs:
         place = place_of(request.engine_options)
         client = connected(place)
         snapshots = Snapshots(client, snapshotter_of(client, place.snapshotter))
-        with ExitStack() as stack:
+        with taking_down(), ExitStack() as stack:
             lease = lease_of(request.id)
             stack.enter_context(leased(client, request.root, lease))
             top = images.unpack(client, snapshots, self._image, lease)
@@ -72,7 +72,8 @@ class SnapshotRootfs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with taking_down():
+            self._stack.close()
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         with Root(self.path) as root:

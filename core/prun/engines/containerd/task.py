@@ -15,7 +15,7 @@ from urllib.parse import quote
 from google.protobuf.any_pb2 import Any
 
 from prun.engines.containerd import monitor
-from prun.engines.containerd.client import connected
+from prun.engines.containerd.client import connected, taking_down
 from prun.engines.containerd.monitor import monitor_file, process_file, read_identity, write_identity
 from prun.engines.containerd.place import place_of
 from prun.engines.containerd.processes import SIGKILL, RemoteProcess, command_failure
@@ -122,11 +122,12 @@ class CreatedTaskOfOurs:
         """End the process; of a container that is not to stay, or has never run, nothing is left."""
         if self._deleted:
             return
-        self._process.end()
-        if self._attachment is not None:
-            self._attachment.close()
-        if self._request.remove if self._started else not self._request.again:
-            forget(self._client, self._place, self._request.id, self._request.root)
+        with taking_down():
+            self._process.end()
+            if self._attachment is not None:
+                self._attachment.close()
+            if self._request.remove if self._started else not self._request.again:
+                forget(self._client, self._place, self._request.id, self._request.root)
         self._deleted = True
 
     @property
