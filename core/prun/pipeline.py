@@ -216,6 +216,8 @@ def dry_run(request: RunRequest, hooks: Hooks) -> Plan:
 
     hooks = _with_files(request, hooks)
     request, info = settled(request._replace(dry_run=request.dry_run or "plan"), hooks)
+    with Store(request.root, request.state, readonly=True) as store:
+        store.metadata.refuse_taken(request.id, request.name or request.id[:12])
     with viewed(request, hooks) as (viewed_request, image, rootfs):
         explanation = recorded(viewed_request, image, rootfs, hooks)
         judged = _judged(viewed_request, image, rootfs, hooks, explanation.spec)

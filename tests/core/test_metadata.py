@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -200,3 +202,44 @@ def test_a_container_that_nobody_is_at_work_on_can_be_taken_once(path: str) -> N
     assert not db.add_lease(other)
     assert db.lease(made.id) == mine
     assert not db.add_lease(Lease("b" * 64, "boot", 1, 1))  # no such container
+
+
+def seen(directory: Path) -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+def test_a_copy_to_read_has_what_is_there_and_changes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "a?b#%20.db"
+    assert Metadata(str(path), readonly=True).images() == []
+    assert not path.exists()
+    metadata = Metadata(str(path))
+    metadata.put_image(ImageRow("one", "sha256:1", "t", 1, 1.0))
+    before = seen(tmp_path)
+    assert any(name.endswith("-wal") for name in before)
+    copy = Metadata(str(path), readonly=True)
+    copy.put_image(ImageRow("own", "sha256:2", "t", 1, 1.0))
+    copy.close()
+    assert seen(tmp_path) == before
+    assert [image.name for image in metadata.images()] == ["one"]
+    metadata.close()
+    before = seen(tmp_path)
+    assert list(before) == [path.name]
+    assert [image.name for image in Metadata(str(path), readonly=True).images()] == ["one"]
+    assert seen(tmp_path) == before
+
+
+def test_what_a_killed_writer_has_left_is_read_or_said(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    write = f"""import os
+from prun.metadata import ImageRow, Metadata
+Metadata({str(path)!r}).put_image(ImageRow("one", "sha256:1", "t", 1, 1.0))
+os.kill(os.getpid(), 9)"""
+    subprocess.run([sys.executable, "-c", write], check=False)
+    before = seen(tmp_path)
+    assert [image.name for image in Metadata(str(path), readonly=True).images()] == ["one"]
+    assert seen(tmp_path) == before
+    (tmp_path / "m.db-shm").unlink()
+    with pytest.raises(FailedPrecondition, match="not taken in yet"):
+        Metadata(str(path), readonly=True)
+    Metadata(str(path)).close()
+    assert [image.name for image in Metadata(str(path), readonly=True).images()] == ["one"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import good
+from command import bad, good
 from debian_registry import skopeo
 from images import file, layer_tar, oci_layout
 from second_user import second_user
@@ -88,13 +88,12 @@ def test_what_was_planned_is_what_is_done(prun: Prun) -> None:
     planned = plan(prun, "run", "--dry-run=json", *words)
     assert planned["image"]["digest"] in good(prun("inspect", "busybox"))
     assert [step["done"] for step in (*steps(planned, "fetch"), *steps(planned, "unpack"))] == [True, True]
+    detached = plan(prun, "run", "-d", "--dry-run=json", *words[:-2], "sleep", "100")
     good(prun("run", "-d", *words[:-2], "sleep", "100"))
+    assert "p1" in bad(prun("run", "--dry-run", "--name", "p1", "busybox", "id"))
     written = json.loads((prun.state / "bundles" / "planned" / "config.json").read_text())
     written["process"]["args"] = planned["spec"]["process"]["args"]
     assert written == planned["spec"]
-    detached = plan(
-        prun, "run", "-d", "--dry-run=json", "--id", "planned", "--name", "p1", *words[4:-2], "sleep", "100"
-    )
     (conmon, start) = steps(detached, "execute")
     pid = int((prun.state / "bundles" / "planned" / "conmon.pid").read_text())
     real = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]

@@ -56,7 +56,7 @@ class Metadata:
 
     Raises:
         PermissionDenied: the file or its directory may not be read or written.
-        FailedPrecondition: a newer prun made it.
+        FailedPrecondition: a newer prun made it; or one that was killed left a log that only writing takes in.
         DataLoss: it is no database, or a damaged one.
     """
 
@@ -146,7 +146,7 @@ class Metadata:
             AlreadyExists: the id or the name is taken; the message says by which container.
         """
         with self.transaction():
-            self._refuse_taken(row.id, row.name)
+            self.refuse_taken(row.id, row.name)
             self._db.execute(
                 f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})",  # noqa: S608  the count of columns
                 [column(value) for value in row],
@@ -161,14 +161,14 @@ class Metadata:
             AlreadyExists: it is the name or the id of another one; the message says of which.
         """
         with self.transaction():
-            self._refuse_taken(name)
+            self.refuse_taken(name)
             row = self.container(container_id)
             if row is None:
                 raise NotFound(f"container {container_id[:12]} is not there any more")
             self._db.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
             self.add_event("container", "rename", row.id, {"name": name, "image": row.image, "oldName": row.name})
 
-    def _refuse_taken(self, *names: str) -> None:
+    def refuse_taken(self, *names: str) -> None:
         """Refuse names that a container has as its name or its id."""
         for name in names:
             taken = self._one("SELECT id, name, status FROM containers WHERE id = ?1 OR name = ?1", name)
@@ -403,7 +403,13 @@ def _copied(path: str) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     if os.path.exists(path):
         name = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        how = "readonly_shm=1" if os.path.exists(f"{path}-wal") else "immutable=1"
+        logged = os.path.exists(f"{path}-wal")
+        if logged and not os.path.exists(f"{path}-shm"):
+            raise FailedPrecondition(
+                f"database {path} was left with a log that is not taken in yet, and may not be changed now",
+                hint="any other command takes it in, as prun ps -a",
+            )
+        how = "readonly_shm=1" if logged else "immutable=1"
         source = sqlite3.connect(f"file:{name}?mode=ro&{how}", uri=True, timeout=_BUSY_S)
         try:
             source.backup(memory)
