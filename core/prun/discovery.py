@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prun.errors import PluginError
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from importlib.metadata import Distribution
 
 GROUPS = ("prun.runtimes", "prun.engines", "prun.plugins")
@@ -62,8 +63,18 @@ def entry_points(group: str) -> dict[str, EntryPoint]:
     return chosen
 
 
-def load(ep: EntryPoint) -> object:
-    """Import the module, or the attribute of it, that an entry point names.
+def spec_of(ep: EntryPoint) -> ModuleSpec | None:
+    """Find the top-level module of an entry point without importing it; None where there is none."""
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(ep.value.partition(":")[0].partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+
+
+def load(ep: EntryPoint, spec: ModuleSpec | None = None) -> object:
+    """Import the module, or the attribute of it, that an entry point names; ``spec`` is its ``spec_of``, if known.
 
     Raises:
         PluginError: it did not import, whatever it raised; the message names the distribution.
@@ -72,6 +83,8 @@ def load(ep: EntryPoint) -> object:
 
     module, _, attribute = ep.value.partition(":")
     try:
+        if spec is not None and spec.name == module and module not in sys.modules:
+            _import(spec)
         return reduce(getattr, filter(None, attribute.split(".")), importlib.import_module(module))
     except (Exception, SystemExit) as error:
         raise PluginError(
@@ -79,6 +92,19 @@ def load(ep: EntryPoint) -> object:
             hint=f"repair or uninstall it (pip uninstall {ep.distribution})",
             plugin=ep.name,
         ) from error
+
+
+def _import(spec: ModuleSpec) -> None:
+    """Import what has been found, which spares looking for it again."""
+    from importlib.util import module_from_spec
+
+    sys.modules[spec.name] = module = module_from_spec(spec)
+    try:
+        if spec.loader is not None:
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
 
 
 def _installed() -> _Found:

@@ -45,9 +45,9 @@ class Limited:
         self._raised = 0
 
     def __enter__(self) -> Self:
-        self.pid, self._thread = os.getpid(), get_ident()
-        self._before = _running.get(self._thread)
-        _running[self._thread] = self
+        self.pid, self._thread = os.getpid(), (thread := get_ident())
+        self._before = _running.get(thread)
+        _running[thread] = self
         os._exit = _refuse_exit
         if self._seconds is not None:
             self._ends = time.monotonic() + self._seconds

@@ -147,18 +147,20 @@ def _import(entry: EntryPoint, guard: Guard, trust: Callable[[], Trust | None]) 
     """Import a plugin; as root only what no other user can change."""
     if entry.distribution == "prun":  # who could change it could change prun
         return discovery.load(entry)
+    spec = None
     if entry.path and (eyes := trust()) is not None:
         from prun.trust import code_of
 
-        paths = (entry.path, *code_of(entry.value.partition(":")[0].partition(".")[0]))
-        if why := next(filter(None, map(eyes.why_not_below, paths)), ""):
+        spec = discovery.spec_of(entry)
+        why = eyes.why_not(os.path.join(entry.path, "entry_points.txt"))
+        if why := why or next(filter(None, map(eyes.why_not_below, code_of(spec) if spec else ())), ""):
             raise PluginError(
                 f"plugin {entry.name!r} of {guard.origin} is not loaded as root: {why}",
                 hint="install it into root's own environment",
                 plugin=entry.name,
             )
     with guard.limited("the import"):
-        return discovery.load(entry)
+        return discovery.load(entry, spec)
 
 
 def trust_of_root() -> Trust | None:

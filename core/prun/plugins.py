@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pluggy import PluginManager, PluginValidationError
 
@@ -53,16 +53,17 @@ _READERS = frozenset(("prun_spec_opts", "prun_mounts", "prun_check_spec", "prun_
 class Hooks:
     """Typed calls of every hook of the registered plugins; made by ``load``, or by ``of`` from objects at hand."""
 
-    def __init__(self, pm: PluginManager, guards: Mapping[str, Guard]) -> None:
+    def __init__(self, pm: PluginManager, found: list[tuple[object, Guard]]) -> None:
         self._pm = pm
+        self._found = [(guard, plugin) for plugin, guard in found if pm.has_plugin(guard.name)]
         #: What is told, in a sentence, what goes wrong or is dangerous and stops nothing.
         self.warn: Callable[[str], None] | None = None
         #: The same without the hooks of one run.
         self.base = self
-        self._guards = guards
-        self._others = not all(guard.ours for guard in guards.values())
+        self._guards = {guard.name: guard for guard, _ in self._found}
+        self._others = not all(guard.ours for guard, _ in self._found)
         #: A plugin acts between create and start, so that the runtime may not do both in one call.
-        self.two_step = any(getattr(plugin, "prun_two_step", False) for plugin in pm.get_plugins())
+        self.two_step = any(getattr(plugin, "prun_two_step", False) for _, plugin in self._found)
 
     @classmethod
     def of(
@@ -96,7 +97,7 @@ class Hooks:
 
     @classmethod
     def _registered(cls, found: list[tuple[object, Guard]]) -> Hooks:
-        pm = _Manager("prun")
+        pm = PluginManager("prun")
         pm.add_hookspecs(hookspecs)
         guards: dict[str, Guard] = {}
         for plugin, guard in found:
@@ -110,7 +111,7 @@ class Hooks:
         for hook in hookspecs.NAMES:
             for impl in getattr(pm.hook, hook).get_hookimpls():
                 impl.function = guards[impl.plugin_name].around(hook, impl)
-        return cls(pm, guards)
+        return cls(pm, found)
 
     def including(self, files: Iterable[str]) -> Hooks:
         """Return the same plugins, and after them, before the flags, the hookimpls of files (``--hook``).
@@ -119,7 +120,7 @@ class Hooks:
         """
         from prun.hookfile import load_hooks
 
-        *found, flags = [(plugin, self._guards[name]) for name, plugin in self._pm.list_name_plugin()]
+        *found, flags = [(plugin, guard) for guard, plugin in self._found]
         for number, (title, hooks) in enumerate(map(load_hooks, files)):
             name = title if title not in (guard.name for _, guard in found) else f"{title} ({number + 1})"
             found.append((hooks, Guard(name, timeout_s=DEFAULT_S)))
@@ -129,7 +130,7 @@ class Hooks:
 
     def registered(self) -> list[tuple[Guard, object]]:
         """Return the plugins, from general to specific, each with its guard: its name, origin and limits."""
-        return [(self._guards[name], plugin) for name, plugin in self._pm.list_name_plugin() if plugin is not None]
+        return list(self._found)
 
     @property
     def plugins(self) -> frozenset[str]:
@@ -143,7 +144,7 @@ class Hooks:
 
     def names(self) -> list[str]:
         """Return the names of the registered plugins, from general to specific."""
-        return [name for name, _ in self._pm.list_name_plugin()]
+        return [guard.name for guard, _ in self._found]
 
     def describe_runtime(self) -> RuntimeInfo:
         return self._first("prun_describe_runtime")
@@ -254,26 +255,27 @@ class Hooks:
     def _blamed(self, error: BaseException, stage: Stage) -> PrunError:
         """Return the error that names the plugin in whose code, or on whose behalf, something else was raised."""
         modules: dict[str, Guard] = {}
-        for name, plugin in self._pm.list_name_plugin():
+        for guard, plugin in self._found:
             module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
-            modules[module if module.startswith("prun.") else module.partition(".")[0]] = self._guards[name]
-        guard, last, frame = None, "", error.__traceback__
+            modules[module if module.startswith("prun.") else module.partition(".")[0]] = guard
+        blamed, last, frame = None, "", error.__traceback__
         while frame is not None:
             last = str(frame.tb_frame.f_globals.get("__name__", ""))
-            guard = modules.get(last) or modules.get(last.partition(".")[0]) or guard
+            blamed = modules.get(last) or modules.get(last.partition(".")[0]) or blamed
             frame = frame.tb_next
-        failure = (guard or Guard(last.partition(".")[0])).failure("code", error)
+        failure = (blamed or Guard(last.partition(".")[0])).failure("code", error)
         failure.stage = stage
         return failure
 
 
-class _Manager(PluginManager):
-    """Looks at the functions of a module that are marked, and not, with much more care, at each of its names."""
+class _Marked:
+    """Stands for a module with its hookimpls: pluggy looks at an object's own attributes quicker, and at no others."""
 
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        if isinstance(plugin, ModuleType) and not hasattr(vars(plugin).get(name), "prun_impl"):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
+    def __init__(self, module: ModuleType) -> None:
+        self.__dict__.update((name, value) for name, value in vars(module).items() if hasattr(value, "prun_impl"))
+
+    def __dir__(self) -> list[str]:
+        return list(self.__dict__)
 
 
 def _ordered(plugins: Mapping[str, object], settings: Mapping[str, PluginSettings]) -> list[tuple[str, object]]:
@@ -287,14 +289,14 @@ def _ordered(plugins: Mapping[str, object], settings: Mapping[str, PluginSetting
 def _register(pm: PluginManager, plugin: object, guard: Guard) -> None:
     """Register one plugin, unless it cannot be and may be left out."""
     try:
-        pm.register(plugin, guard.name)
+        pm.register(_Marked(plugin) if type(plugin) is ModuleType else plugin, guard.name)
     except (PluginValidationError, ValueError) as error:
         what = f"plugin {guard.name!r}" + (f" of {guard.origin}" if guard.origin else "")
         failure = PluginError(f"{what} cannot be registered: {' '.join(str(error).split())}", plugin=guard.name)
         if not guard.tolerated(failure):
             raise failure from error
         with suppress(AssertionError, ValueError):  # pluggy before 1.7 has kept half of it
-            pm.unregister(plugin)
+            pm.unregister(name=guard.name)
 
 
 def _refuse_unknown_hooks(pm: PluginManager, guards: Mapping[str, Guard]) -> None:

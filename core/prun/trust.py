@@ -9,6 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 
 class Trust:
@@ -20,7 +24,7 @@ class Trust:
 
     def why_not(self, path: str) -> str:
         """Say why what is at ``path`` may be changed by somebody else; empty where it may not."""
-        path = os.path.abspath(path)
+        path = path if path.startswith("/") else os.path.abspath(path)
         if path not in self._seen:
             self._seen[path] = ""  # a circle of links leads nowhere
             parent = os.path.dirname(path)
@@ -29,7 +33,7 @@ class Trust:
 
     def why_not_below(self, directory: str) -> str:
         """Say the same of a directory and all that is in it; of a file, if it is one."""
-        if (why := self.why_not(directory)) or not os.path.isdir(directory):
+        if (why := self.why_not(directory)) or directory.endswith((".py", ".pyc")) or not os.path.isdir(directory):
             return why
         for entry in os.scandir(directory):
             look = self.why_not_below if entry.is_dir(follow_symlinks=False) else self.why_not
@@ -67,18 +71,12 @@ def _has_no_others(gid: int, owners: frozenset[int]) -> bool:
     return not any(user.pw_gid == gid and user.pw_uid not in owners for user in pwd.getpwall())
 
 
-def code_of(module: str) -> list[str]:
-    """Return the directories of a top-level package, or a module's file and bytecode, without importing it."""
-    from importlib.util import cache_from_source, find_spec
+def code_of(spec: ModuleSpec) -> list[str]:
+    """Return the directories of a package, or a module's file and bytecode."""
+    from importlib.util import cache_from_source
 
-    try:
-        found = find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
+    if spec.submodule_search_locations:
+        return list(spec.submodule_search_locations)
+    if not spec.has_location or not spec.origin:
         return []
-    if found.submodule_search_locations:
-        return list(found.submodule_search_locations)
-    if not found.has_location or not found.origin:
-        return []
-    return [found.origin, cache_from_source(found.origin)] if found.origin.endswith(".py") else [found.origin]
+    return [spec.origin, cache_from_source(spec.origin)] if spec.origin.endswith(".py") else [spec.origin]

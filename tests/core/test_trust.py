@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from prun import discovery
 from prun.discovery import EntryPoint
 from prun.errors import PluginError
 from prun.guard import Guard
@@ -16,6 +17,7 @@ from prun.trust import Trust, code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
 
 pytestmark = pytest.mark.root
@@ -48,6 +50,12 @@ def load(site: Path, module: str) -> None:
 def test_what_only_root_may_change_is_imported(site: Path) -> None:
     load(site, "prun_site_package")
     load(site, "prun_site_module")
+
+
+def spec_of(module: str) -> ModuleSpec:
+    spec = discovery.spec_of(EntryPoint("x", module, "", "", ""))
+    assert spec
+    return spec
 
 
 def given_away(path: Path) -> None:
@@ -131,9 +139,9 @@ def test_a_group_without_members_writes_nothing(tmp_path: Path) -> None:
 
 def test_code_is_found_without_being_imported(site: Path) -> None:
     (site / "prun_site_module.py").write_text("raise SystemExit")
-    source, bytecode = code_of("prun_site_module")
+    source, bytecode = code_of(spec_of("prun_site_module"))
     assert source == str(site / "prun_site_module.py")
     assert bytecode.startswith(str(site / "__pycache__"))
-    assert code_of("prun_site_package") == [str(site / "prun_site_package")]
-    assert code_of("prun_nowhere_at_all") == []
-    assert code_of("sys") == []
+    assert code_of(spec_of("prun_site_package")) == [str(site / "prun_site_package")]
+    assert code_of(spec_of("sys")) == []
+    assert discovery.spec_of(EntryPoint("x", "prun_nowhere_at_all", "", "", "")) is None
