@@ -29,14 +29,16 @@ class Attributed(NamedTuple):
     factory: str = ""
 
 
-def attributed(impls: Sequence[Any], call: Callable[[], list[Any]], *, every_line: bool) -> list[Attributed]:
+def attributed(
+    impls: Sequence[Any], call: Callable[[], list[Any]], *, every_line: bool, lines: bool = True
+) -> list[Attributed]:
     """Call a hook, and return the items of its answer with their plugins.
 
     ``impls`` are its hookimpls.  What a wrapper puts in is the wrapper's; what it passes on stays that of the plugin
     inside.  ``every_line``: of the built-in tiers, too, look for the line that makes each item, which takes 1 ms; else
-    it is that of their hookimpl.
+    it is that of their hookimpl.  Without ``lines`` it is so of plugins, too.
     """
-    watch = _Watch(impls, every_line)
+    watch = _Watch(impls, every_line, lines)
     with _ONE_AT_A_TIME:
         functions = [impl.function for impl in impls]
         try:
@@ -52,8 +54,9 @@ def attributed(impls: Sequence[Any], call: Callable[[], list[Any]], *, every_lin
 class _Watch:
     """What one call of a hook was answered, by the thread that made it."""
 
-    def __init__(self, impls: "Sequence[HookImpl]", every_line: bool) -> None:
+    def __init__(self, impls: "Sequence[HookImpl]", every_line: bool, lines: bool) -> None:
         self._every_line = every_line
+        self._lines = lines
         self._thread = get_ident()
         self._owners: dict[int, list[Attributed]] = {}
         # By id: the option, which while it is there leaves its id to no other, the factory's name and who called it.
@@ -75,7 +78,7 @@ class _Watch:
         def plain(*arguments: object) -> object:
             if get_ident() != self._thread:
                 return function(*arguments)
-            looked_at = self._every_line or not _comes_with_prun(name)
+            looked_at = self._lines and (self._every_line or not _comes_with_prun(name))
             answer = self._traced(function, arguments) if looked_at else function(*arguments)
             for item in answer if isinstance(answer, list) else ():
                 # The most general plugin is asked last, and its items come first.

@@ -293,6 +293,10 @@ def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) 
     Raises:
         InvalidArgument: the finished spec has problems; the message lists all of them.
     """
+    if hooks.may_disagree:
+        from prun.explaining import disagreements
+
+        disagreements(request, image, rootfs, hooks)
     opts = hooks.spec_opts(request, image, rootfs)
     with hooks.applying():
         spec = apply({}, opts)

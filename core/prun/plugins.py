@@ -58,6 +58,8 @@ class Hooks:
         self._found = [(guard, plugin) for plugin, guard in found if pm.has_plugin(guard.name)]
         #: What is told, in a sentence, what goes wrong or is dangerous and stops nothing.
         self.warn: Callable[[str], None] | None = None
+        #: What ``prun.toml`` says of plugins.
+        self.settings: Mapping[str, PluginSettings] = NO_SETTINGS
         #: The same without the hooks of one run.
         self.base = self
         self._guards = {guard.name: guard for guard, _ in self._found}
@@ -93,7 +95,9 @@ class Hooks:
                     name = f"{tier[2:]} {getattr(plugin, '__name__', type(plugin).__name__)}"
                     guard = guard._replace(name=name, timeout_s=None)
                 found.append((plugin, guard._replace(tier_4=tier in (plugins or {}))))
-        return cls._registered(found)
+        hooks = cls._registered(found)
+        hooks.settings = settings
+        return hooks
 
     @classmethod
     def _registered(cls, found: list[tuple[object, Guard]]) -> Hooks:
@@ -125,7 +129,7 @@ class Hooks:
             name = title if title not in (guard.name for _, guard in found) else f"{title} ({number + 1})"
             found.append((hooks, Guard(name, timeout_s=DEFAULT_S)))
         included = self._registered([*found, flags])
-        included.warn, included.base = self.warn, self.base
+        included.warn, included.base, included.settings = self.warn, self.base, self.settings
         return included
 
     def registered(self) -> list[tuple[Guard, object]]:
@@ -161,13 +165,34 @@ class Hooks:
     def mounts(self, request: RunRequest, image: Image) -> list[Mount]:
         return self._all("prun_mounts", request=request, image=image)
 
-    def attributed(self, name: str, *, every_line: bool, **arguments: object) -> list[Attributed]:
+    def attributed(
+        self, name: str, *, every_line: bool, lines: bool = True, **arguments: object
+    ) -> list[Attributed]:
         """Return the answers of ``prun_spec_opts`` or ``prun_mounts`` with the plugin that each comes from."""
         from prun.attribution import attributed
 
-        return attributed(
-            getattr(self._pm.hook, name).get_hookimpls(), lambda: self._all(name, **arguments), every_line=every_line
+        impls = getattr(self._pm.hook, name).get_hookimpls()
+        return attributed(impls, lambda: self._all(name, **arguments), every_line=every_line, lines=lines)
+
+    @property
+    def may_disagree(self) -> bool:
+        """Two plugins of tier 4 have a say in the spec."""
+        hooks = (self._pm.hook.prun_spec_opts, self._pm.hook.prun_mounts)
+        return (
+            len(self.plugins) > 1
+            and len(self.plugins.intersection(impl.plugin_name for hook in hooks for impl in hook.get_hookimpls())) > 1
         )
+
+    def agreed(self, one: str, other: str) -> bool:
+        """Tell whether somebody has said which of two plugins comes first, be it by way of others."""
+        from prun.ordering import wishes_of
+
+        wishes = wishes_of({guard.name: plugin for guard, plugin in self._found if guard.tier_4}, self.settings)
+        seen, todo = set[str](), [one]
+        while todo:
+            seen.add(at := todo.pop())
+            todo += [wish.then for wish in wishes if wish.first == at and wish.then not in seen]
+        return other in seen
 
     def check_spec(self, request: RunRequest, spec: Spec) -> list[Problem]:
         return self._all("prun_check_spec", request=request, spec=spec)

@@ -31,6 +31,7 @@ class PluginSettings(NamedTuple):
 
     enabled: bool = True
     on_error: str = "fail"
+    on_conflict: str = "warn"
     timeout_s: float | None = None
     use: str = ""
     before: tuple[str, ...] = ()

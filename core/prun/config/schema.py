@@ -88,6 +88,7 @@ TABLES: Mapping[str, Table] = {
             Key("after", "argv", "Names of plugins that come before it; NAME?: only if there is one."),
             Key("before", "argv", "Names of plugins that come after it."),
             Key("enabled", "flag", "false: it is not loaded."),
+            Key("on_conflict", "text", "What to do where another sets a field differently.", ("fail", "warn", "skip")),
             Key("on_error", "text", "What to do where it fails.", ("fail", "warn", "skip")),
             Key("timeout_s", "seconds", "How long one of its hooks may take; 0: as long as it takes."),
             Key("use", "text", "The installed plugin that this is one of."),

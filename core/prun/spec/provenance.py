@@ -282,7 +282,7 @@ def _steps_of(document: Any, pointer: str) -> list[_Step] | None:
             document = document[part]
         elif isinstance(document, list) and part.isascii() and part.isdigit() and int(part) < len(document):
             number = int(part)
-            known = [_identity(at, each, index) for index, each in enumerate(document)]
+            known = [identity(at, each, index) for index, each in enumerate(document)]
             steps.append((at, known[number], known[:number].count(known[number])))
             document = document[number]
         else:
@@ -298,14 +298,14 @@ def _value(document: Any, steps: list[_Step]) -> Any:
             document = document.get(step, ABSENT) if isinstance(document, dict) else ABSENT
         elif isinstance(document, list):
             at, wanted, number = step
-            same = [each for index, each in enumerate(document) if _identity(at, each, index) == wanted]
+            same = [each for index, each in enumerate(document) if identity(at, each, index) == wanted]
             document = same[number] if number < len(same) else ABSENT
         else:
             document = ABSENT
     return document
 
 
-def _identity(at: str, element: Any, index: int) -> object:
+def identity(at: str, element: Any, index: int) -> object:
     """Return what an element of the array at ``at`` is known by."""
     if at == "/process/args":
         return index
