@@ -60,6 +60,7 @@ protos: $(VENV)/.tools ## Generate protos/prun_protos from protos/
 
 bench: $(VENV)/.tools bench-packages dist/busybox.tar ## Measure against runc, podman and ctr, side by side
 	$(SUDO) $(BIN)/python bench/bench.py
+	$(SUDO) $(BIN)/python bench/plugins.py
 
 stress: $(VENV)/.tools test-packages ## Run ten thousand containers, and two hundred at once: nothing is left of them
 	$(SUDO) $(BIN)/python bench/stress.py

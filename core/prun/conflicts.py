@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from prun.errors import FailedPrecondition
+from prun.spec import with_mounts
 from prun.spec.provenance import ABSENT, escaped, identity
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from prun.spec import SpecOpt
     from prun.spec.document import Spec
     from prun.spec.provenance import Change, Explanation
+    from prun.types import Image, Mount, Rootfs, RunRequest
 
 # A field, and of an element of an array what that is known by.
 _Place = tuple[str, object]
@@ -39,6 +41,25 @@ class Conflict(NamedTuple):
             f"{self.pointer}: {self.first} ({one}) sets it to {_shown(self.old)}, "
             f"{self.then} ({other}) to {_shown(self.new)}"
         )
+
+
+def answers_told(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> tuple[list[SpecOpt], list[Mount]]:
+    """Return everyone's options and mounts, once it is told about which fields plugins do not agree.
+
+    Raises: as ``tell``.
+    """
+    opts = hooks.attributed("prun_spec_opts", places=False, request=request, image=image, rootfs=rootfs)
+    mounts = hooks.attributed("prun_mounts", places=False, request=request, image=image)
+    tier = hooks.plugins
+    owned = [(each.plugin, each.item) for each in opts if each.plugin in tier]
+    owned += [(each.plugin, with_mounts((each.item,))) for each in mounts if each.plugin in tier]
+    with hooks.applying():
+        suspected = suspects(owned)
+    if suspected:
+        from prun.explaining import recorded
+
+        tell(conflicts(recorded(request, image, rootfs, hooks), hooks.agreed), hooks)
+    return [each.item for each in opts], [each.item for each in mounts]
 
 
 def suspects(owned: Sequence[tuple[str, SpecOpt]]) -> bool:

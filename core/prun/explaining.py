@@ -63,24 +63,6 @@ def recorded(
     return Explanation(recorder.changes, spec)
 
 
-def disagreements(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) -> None:
-    """Say where plugins set one field of the spec differently, and nobody has said which of them comes first.
-
-    Raises: as ``conflicts.tell``.
-    """
-    from prun.conflicts import conflicts, suspects, tell
-
-    arguments: dict[str, Any] = {"request": request, "image": image}
-    owned = hooks.attributed("prun_spec_opts", every_line=False, lines=False, rootfs=rootfs, **arguments)
-    opts = [(each.plugin, each.item) for each in owned if each.plugin in hooks.plugins]
-    owned = hooks.attributed("prun_mounts", every_line=False, lines=False, **arguments)
-    opts += [(each.plugin, with_mounts((each.item,))) for each in owned if each.plugin in hooks.plugins]
-    with hooks.applying():
-        suspected = suspects(opts)
-    if suspected:
-        tell(conflicts(recorded(request, image, rootfs, hooks), hooks.agreed), hooks)
-
-
 def tier_of(plugin: str) -> Tier:
     """Return the tier of a plugin by the name that it is registered under (``plugins.Hooks``)."""
     tiers: dict[str, Tier] = {

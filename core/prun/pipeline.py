@@ -294,13 +294,14 @@ def build_spec(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks) 
         InvalidArgument: the finished spec has problems; the message lists all of them.
     """
     if hooks.may_disagree:
-        from prun.explaining import disagreements
+        from prun.conflicts import answers_told
 
-        disagreements(request, image, rootfs, hooks)
-    opts = hooks.spec_opts(request, image, rootfs)
+        opts, mounts = answers_told(request, image, rootfs, hooks)
+    else:
+        opts, mounts = hooks.spec_opts(request, image, rootfs), hooks.mounts(request, image)
     with hooks.applying():
         spec = apply({}, opts)
-    apply(spec, [with_mounts(hooks.mounts(request, image))])
+    apply(spec, [with_mounts(mounts)])
     if request.patches:
         from prun.altering import patch_opts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -95,6 +96,15 @@ def test_a_plugin_in_sh(program: Callable[[str], Path]) -> None:
     (problem,) = hooks.check_spec(REQUEST._replace(privileged=True), {"process": {"args": ["x"]}})
     assert problem == Problem("", "nothing privileged", "no")
     assert plugin(path).prun_after == ("audit?",)
+
+
+def test_the_example_of_the_documentation_is_a_policy(program: Callable[[str], Path]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```sh\n(.*?)```", page, re.S)
+    hooks = hooks_of(program(source))
+    assert hooks.check_spec(REQUEST, {"process": {"args": ["x"]}}) == []
+    (problem,) = hooks.check_spec(REQUEST._replace(privileged=True), {"process": {"args": ["x"]}})
+    assert problem.message == "nothing privileged here"
 
 
 def test_a_plugin_in_python(program: Callable[[str], Path]) -> None:
