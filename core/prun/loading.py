@@ -132,8 +132,13 @@ def configured(plugin: object, guard: Guard, options: Mapping[str, object]) -> o
             )
     if configure is None:
         return plugin
-    with guard.limited("prun_configure"):
-        return configure(options) or plugin
+    from prun.limits import disarm
+
+    try:
+        with guard.limited("prun_configure"):
+            return configure(options) or plugin
+    finally:
+        disarm()
 
 
 def _named(kind: str, name: str, found: Mapping[str, EntryPoint]) -> EntryPoint:
@@ -159,8 +164,23 @@ def _import(entry: EntryPoint, guard: Guard, trust: Callable[[], Trust | None]) 
                 hint="install it into root's own environment",
                 plugin=entry.name,
             )
-    with guard.limited("the import"):
-        return discovery.load(entry, spec)
+    from prun.limits import disarm
+
+    try:
+        with guard.limited("the import"):
+            return discovery.load(entry, spec)
+    finally:
+        disarm()
+
+
+def imported(entry: EntryPoint) -> object:
+    """Import one plugin to look at it, with the care that a run takes.
+
+    Raises:
+        PluginError: it does not import, hangs, or is not trusted.
+    """
+    guard = Guard(entry.name, f"{entry.distribution} {entry.version}", timeout_s=DEFAULT_S)
+    return _import(entry, guard, trust_of_root)
 
 
 def trust_of_root() -> Trust | None:

@@ -288,3 +288,22 @@ def test_a_child_of_a_plugins_may_exit_as_it_likes(site: Site) -> None:
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     """
     assert site.run(source).returncode == 0
+
+
+def test_plugins_list_and_doctor_tell_what_is_broken_and_go_on(site: Site) -> None:
+    done = site.run("os._exit(0)", "", "plugins", "list", "--format", "{{.Name}} {{.State}}")
+    assert done.returncode == 0, done.stderr
+    assert "site broken: the import of prun-site 2.5 failed: it called os._exit(0)" in done.stdout
+    assert "linux enabled" in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "words", [("plugins",), ("plugins", "show", "site"), ("plugins", "order"), ("spec", "scratch")]
+)
+def test_as_root_nothing_executes_what_another_user_may_change(site: Site, words: tuple[str, ...]) -> None:
+    (site.packages / "prun_site.py").touch()
+    os.chown(site.packages / "prun_site.py", 12345, 12345)
+    done = site.run("print('executed')", "", *words)
+    assert "executed" not in done.stdout
+    assert "is not loaded as root" in done.stdout + done.stderr

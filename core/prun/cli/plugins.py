@@ -14,7 +14,7 @@ from prun.cli.run import runner_of
 from prun.config import PluginSettings
 from prun.errors import InvalidArgument, NotFound, PrunError
 from prun.guard import DEFAULT_S
-from prun.loading import chosen
+from prun.loading import chosen, imported
 from prun.plugins import ENGINES, PLUGINS, RUNTIMES, Hooks
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _shown(kind: str, entry: EntryPoint, name: str, table: PluginSettings | None
     if kind != "plugin":
         return row
     try:
-        plugin = discovery.load(entry)
+        plugin = imported(entry)
     except PrunError:
         return row
     said = table or PluginSettings()
@@ -137,7 +137,7 @@ def _described(kind: str, entry: EntryPoint, *, enabled: bool) -> dict[str, Any]
         "State": "enabled" if enabled else "disabled",
     }
     try:
-        plugin = discovery.load(entry)
+        plugin = imported(entry)
         row["File"] = getattr(plugin, "__file__", None) or ""
         row["Hooks"] = [name for name in dir(plugin) if hasattr(getattr(plugin, name), "prun_impl")]
         if kind == "runtime":

@@ -16,6 +16,7 @@ from prun.cli.listing import FORMAT, print_listing, print_record
 from prun.cli.output import printable
 from prun.cli.run import runner_of
 from prun.errors import InvalidArgument, PrunError
+from prun.loading import imported
 from prun.plugins import RUNTIMES, Hooks
 from prun.state import Store
 
@@ -113,7 +114,7 @@ def _runtime_findings() -> list[dict[str, Any]]:
     rows = []
     for name, entry in sorted(discovery.entry_points(RUNTIMES).items()):
         try:
-            plugin = discovery.load(entry)
+            plugin = imported(entry)
             info = Hooks.of(runtime=plugin).describe_runtime()
         except PrunError as error:
             rows.append({"Check": f"runtime {name}", "Ok": False, "Found": str(error), "Remedy": error.hint})
