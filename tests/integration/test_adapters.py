@@ -48,6 +48,12 @@ def test_hooks_of_hooks_d_are_executed_by_the_oci_runtime(prun: Prun, tmp_path: 
     assert done.returncode == 0, done.stderr
     (line,) = told.read_text().splitlines()
     assert line.startswith("a {")
+    done = prun("--hooks-dir", str(directory), "run", "--rm", "busybox", "false", PRUN_PLUGINS="")
+    assert done.returncode == 1, done.stderr
+    assert told.read_text().splitlines()[1].startswith("b {")
+    done = prun("--config", config, "--hooks-dir", str(tmp_path / "none"), "spec", "busybox", PRUN_PLUGINS="")
+    assert done.returncode == 125
+    assert f"oci-hooks: {tmp_path}/none is no directory" in done.stderr
 
 
 def site(tmp_path: Path, when_started: str) -> str:

@@ -72,6 +72,8 @@ def _dispatch(words: Sequence[str], settings: dict[str, str]) -> int:
 
     parsed = parse(words, (*GLOBAL, *HELP), "")
     settings.update({key: value for key, value in parsed.values.items() if value})
+    if parsed.lists["hooks_dir"]:
+        settings["hooks_dir"] = "\0".join(parsed.lists["hooks_dir"])
     if parsed.flags["debug"]:
         settings["debug"] = "1"
     if not parsed.rest or parsed.flags["help"] or parsed.flags["version"]:

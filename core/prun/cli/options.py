@@ -16,6 +16,7 @@ GLOBAL = (
     Option("root", "value", "Keep images and containers here (PRUN_ROOT).", metavar="DIR"),
     Option("state", "value", "Keep what ends with the machine's uptime here (PRUN_STATE).", metavar="DIR"),
     Option("config", "value", "Read this prun.toml too (PRUN_CONFIG).", metavar="FILE"),
+    Option("hooks-dir", "list", "Directory of OCI hooks, instead of the usual ones.", metavar="DIR"),
     Option("plugins", "value", "Load only these plugins, or none (PRUN_PLUGINS).", metavar="NAME,..."),
     Option("debug", "flag", "Show the traceback of an error."),
     Option("error-format", "value", "How errors are written to stderr.", metavar="FORMAT", choices=("text", "json")),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from prun.cli.grammar import Parsed
+    from prun.config import Settings
     from prun.image.registry.progress import Listener
     from prun.request import Asked
     from prun.timeline import Timeline
@@ -176,9 +177,20 @@ def runner_of(settings: Mapping[str, str], *, runtime: str = "") -> Runner:
         config=settings.get("config", ""),
         warn=_warn,
     )
+    if "hooks_dir" in settings:
+        runner.settings = _with_hooks(runner.settings, settings["hooks_dir"].split("\0"))
     if "own_process" in settings:
         runner.last_resort = lambda message: _give_up(message, runner)
     return runner
+
+
+def _with_hooks(settings: Settings, directories: list[str]) -> Settings:
+    """Return the settings with a table for ``oci-hooks`` that names these directories, and no others, as podman's."""
+    from prun.config import PluginSettings
+
+    table = settings.plugins.get("oci-hooks", PluginSettings())
+    options = {**table.options, "hooks-dir": [os.path.abspath(each) for each in directories]}
+    return settings._replace(plugins={**settings.plugins, "oci-hooks": table._replace(enabled=True, options=options)})
 
 
 def _give_up(message: str, runner: Runner) -> NoReturn:
