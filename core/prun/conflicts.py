@@ -48,8 +48,10 @@ def answers_told(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks
 
     Raises: as ``tell``.
     """
-    opts = hooks.attributed("prun_spec_opts", places=False, request=request, image=image, rootfs=rootfs)
-    mounts = hooks.attributed("prun_mounts", places=False, request=request, image=image)
+    opts = hooks.attributed(
+        "prun_spec_opts", every_line=False, lines=False, request=request, image=image, rootfs=rootfs
+    )
+    mounts = hooks.attributed("prun_mounts", every_line=False, lines=False, request=request, image=image)
     tier = hooks.plugins
     owned = [(each.plugin, each.item) for each in opts if each.plugin in tier]
     owned += [(each.plugin, with_mounts((each.item,))) for each in mounts if each.plugin in tier]
@@ -58,7 +60,7 @@ def answers_told(request: RunRequest, image: Image, rootfs: Rootfs, hooks: Hooks
     if suspected:
         from prun.explaining import recorded
 
-        tell(conflicts(recorded(request, image, rootfs, hooks), hooks.agreed), hooks)
+        tell(conflicts(recorded(request, image, rootfs, hooks, every_line=False), hooks.agreed), hooks)
     return [each.item for each in opts], [each.item for each in mounts]
 
 

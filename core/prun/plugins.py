@@ -165,9 +165,7 @@ class Hooks:
     def mounts(self, request: RunRequest, image: Image) -> list[Mount]:
         return self._all("prun_mounts", request=request, image=image)
 
-    def attributed(
-        self, name: str, *, every_line: bool, lines: bool = True, **arguments: object
-    ) -> list[Attributed]:
+    def attributed(self, name: str, *, every_line: bool, lines: bool = True, **arguments: object) -> list[Attributed]:
         """Return the answers of ``prun_spec_opts`` or ``prun_mounts`` with the plugin that each comes from."""
         from prun.attribution import attributed
 
