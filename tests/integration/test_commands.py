@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from command import Prun
 
@@ -175,25 +176,31 @@ def test_the_spec_is_printed_and_nothing_is_executed(prun: Prun, tmp_path: Path)
     assert prun("ps", "-aq").stdout == ""
 
 
-def test_the_spec_needs_no_root(archive: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that everybody may go to: pytest closes its own to others whenever one more pytest starts."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+def test_the_spec_needs_no_root(archive: Path, open_path: Path) -> None:
     """An ordinary user, with directories of his own."""
     import shutil
     import sys
 
-    home = tmp_path / "home"
+    home = open_path / "home"
     home.mkdir()
     shutil.copy(archive, home / "busybox.tar")
     for path in (home, home / "busybox.tar"):
         os.chown(path, 65534, 65534)
-    for path in (tmp_path, *tmp_path.parents[:3]):
-        path.chmod(path.stat().st_mode | 0o055)
     # Once as root, so that all modules are there: the interpreter itself may lie where only root can read.
     words = ["spec", "-u", "nobody", f"{home}/busybox.tar", "id"]
     code = f"""if True:
         import contextlib, io, os, sys
         from prun.cli import command
         with contextlib.redirect_stdout(io.StringIO()):
-            assert command(["--root", {str(tmp_path / "r")!r}, "--state", {str(tmp_path / "s")!r}, *{words!r}]) == 0
+            assert command(["--root", {str(open_path / "r")!r}, "--state", {str(open_path / "s")!r}, *{words!r}]) == 0
         os.setgroups([]), os.setgid(65534), os.setuid(65534)
         sys.exit(command({words!r}))
     """

@@ -320,3 +320,18 @@ def test_the_exit_command_killed_at_any_time_leaves_the_exit_code(prun: Prun) ->
         assert prun("wait", f"end{number}").stdout == "7\n"
         assert "Exited (7)" in prun("ps", "-a").stdout
         removed(prun, f"end{number}")
+
+
+@pytest.mark.slow
+def test_runc_killed_when_the_container_is_there_already(prun: Prun, tmp_path: Path) -> None:
+    """conmon then waits for the container's output to end, for ever: prun does not."""
+    wrapper = tmp_path / "runc"
+    wrapper.write_text(
+        '#!/bin/sh\n/usr/sbin/runc "$@"\ncode=$?\ncase " $* " in *" create "*) kill -9 $$ ;; esac\nexit $code\n'
+    )
+    wrapper.chmod(0o755)
+    done = prun("run", "-d", "--opt", f"binary={wrapper}", "busybox", "sleep", "100")
+    assert done.returncode == 125
+    assert "the OCI runtime ended without a word while it created the container" in done.stderr
+    until(lambda: prun.traces() == NOTHING)
+    assert prun("ps", "-aq").stdout == ""

@@ -218,10 +218,7 @@ class LoadedTask:
             self._runtime = self._runtime or _runtime_of(container)
             if self._runtime and (pid := self.pid):
                 return self._runtime, pid
-            creating = _processes(container, _is_runtime_process)
-            for pidfd in creating:
-                os.close(pidfd)
-            if not creating or time.monotonic() > deadline:
+            if not _is_in_runtime(container) or time.monotonic() > deadline:
                 raise FailedPrecondition(f"container {container.id[:12]} is not running")
             time.sleep(0.005)
 
@@ -236,7 +233,7 @@ class MonitoredTask(LoadedTask):
         self._early: list[int] = []
         made = Container(launch.id, "linux", launch.bundle, "", state, options=options)
         try:
-            pid = monitor.spawn(launch, request)
+            pid = monitor.spawn(launch, request, lambda: _is_in_runtime(made))
         except BaseException:
             LoadedTask(made).delete()
             self._wait_for_monitor()
@@ -316,6 +313,14 @@ def _processes(container: Container, is_one: Callable[[str, Container], bool]) -
             else:
                 os.close(pidfd)
     return found
+
+
+def _is_in_runtime(container: Container) -> bool:
+    """Tell whether a process of an OCI runtime is at work on the container, or runs it."""
+    found = _processes(container, _is_runtime_process)
+    for pidfd in found:
+        os.close(pidfd)
+    return bool(found)
 
 
 def _end(pidfds: list[int], patience_s: float) -> None:

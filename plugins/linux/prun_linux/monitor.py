@@ -24,7 +24,7 @@ from prun.types import ExitStatus
 from prun_linux.oci import DIRECTORIES, ENVIRONMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from subprocess import Popen
 
     from prun.request.supervision import LogRequest
@@ -37,6 +37,7 @@ KILLED = 128 + 9
 # What the exit command needs to find the same store, settings and plugins; nothing that steers Python or the linker.
 _PASSED_ON = ("HOME", "USER", "LANG", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
 _ANSWER_BYTES = 1 << 16
+PATIENCE_S = 5  # more than it takes from the end of the OCI runtime to conmon's answer
 
 
 def find_conmon() -> str:
@@ -50,8 +51,10 @@ def find_conmon() -> str:
     raise NotFound("there is no conmon, which stays with containers that outlive prun", hint="apt install conmon")
 
 
-def spawn(launch: Launch, request: RunRequest) -> int:
+def spawn(launch: Launch, request: RunRequest, is_creating: Callable[[], bool]) -> int:
     """Let a new conmon create the container, and return the pid of its process, which waits to be started.
+
+    ``is_creating`` tells whether the OCI runtime is still at work on it.
 
     Raises:
         CommandNotFound, CommandNotInvocable, Unavailable: as the OCI runtime says.
@@ -70,8 +73,11 @@ def spawn(launch: Launch, request: RunRequest) -> int:
         process = started(words, directory, {"_OCI_SYNCPIPE": saying}, request.preserve_fds)
         try:
             writer.close()
-            with open(said, "rb", closefd=False) as file:
-                answer = parsed(file.readline(_ANSWER_BYTES))
+            if _is_answered(said, is_creating):
+                with open(said, "rb", closefd=False) as file:
+                    answer = parsed(file.readline(_ANSWER_BYTES))
+            else:
+                answer = {"message": "the OCI runtime ended without a word while it created the container"}
         finally:
             code = process.wait()  # the one that forks; conmon itself is its child
     pid = answer.get("data", -1)
@@ -85,6 +91,21 @@ def argv(launch: Launch, request: RunRequest, binary: str) -> list[str]:
     """Return the command line of the conmon that creates the container; a dry run makes no file for it."""
     check = not request.dry_run
     return [binary, *_words(launch, request, make=check), *_log_words(request.log, binary, check=check)]
+
+
+def _is_answered(fd: int, is_creating: Callable[[], bool]) -> bool:
+    """Wait for conmon's answer; False is one that will never come.
+
+    Where the OCI runtime was killed when its container was there already, conmon waits for that one's output to end.
+    """
+    import select
+
+    silence_s = 0
+    while not select.select([fd], [], [], 1.0)[0]:
+        silence_s = 0 if is_creating() else silence_s + 1
+        if silence_s == PATIENCE_S:
+            return False
+    return True
 
 
 def started(words: Sequence[str], directory: int, pipes: Mapping[str, int], preserve_fds: int) -> Popen[bytes]:
