@@ -101,6 +101,6 @@ class _Check:
         for each in wrong(key, value, path):
             yield self._document.fault(each.path, each.message, each.hint, value=each.value)
         for text in value if isinstance(value, list) else [value]:
-            if not variables and isinstance(text, str) and "${" in text:
+            if not variables and key.kind != "any" and isinstance(text, str) and "${" in text:
                 hint = "they may stand in [defaults], [profiles.*] and [run.*]"
                 yield self._document.fault(path, f"{key.name}: no variable is replaced here", hint, value=True)

@@ -40,6 +40,11 @@ def test_a_plugins_own_keys_are_its_options_and_later_files_win_key_by_key(tmp_p
     )
 
 
+def test_what_a_plugin_makes_of_its_own_options_is_its_business(tmp_path: Path) -> None:
+    settings = read_settings(written(tmp_path / "own.toml", "[plugins.p]\nfile = '/log/${id}'\nwhen = 1979-05-27\n"))
+    assert settings.plugins["p"].options["file"] == "/log/${id}"
+
+
 def test_a_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
     assert read_settings().root == ""
     with pytest.raises(NotFound, match="does not exist"):
