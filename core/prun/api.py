@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from prun.request import Asked
     from prun.services import ImageService
     from prun.signals import ForwardedSignals
+    from prun.spec.difference import Difference
     from prun.spec.document import Spec
     from prun.spec.provenance import Explanation
     from prun.timeline import Timeline
@@ -335,6 +336,50 @@ class Runner:
         return Result(
             outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left, kept
         )
+
+    def replay(
+        self,
+        path: str,
+        *,
+        strict: bool = False,
+        name: str = "",
+        capture: bool = True,
+        differing: Callable[[Sequence[Difference]], None] | None = None,
+        signals: ForwardedSignals | None = None,
+    ) -> Result:
+        """Run what a lock says (``run(lock=FILE)``), as a new container; a lock is run as a script is: with care.
+
+        ``differing`` is told, before anything is created, what is not as it was: from the lock, to now.
+
+        Raises:
+            FailedPrecondition: it would not be the same run, and ``strict`` asks for that.
+            InvalidArgument: it is no lock.
+        """
+        from prun import pipeline
+        from prun.locking import check_hooks, compared, read_lock, refuse_differences
+        from prun.observing import watched
+        from prun.replaying import with_locked_image
+        from prun.timeline import Timeline
+
+        lock = read_lock(path)
+        check_hooks(lock, path)
+        hooks = self.hooks if lock.request.runtime == self.runtime else self.hooks_of(lock.request.runtime)
+        request = lock.request._replace(
+            id=new_id(), name=checked_name(name or lock.request.name), root=self.root, state=self.state,
+            config=self.config, aliases=self.settings.aliases, capture=capture and not lock.request.detach,
+        )  # fmt: skip
+        request = with_locked_image(request, lock, hooks, strict=strict)
+
+        def judge(now: Mapping[str, object]) -> None:
+            found = compared(lock.document, now)
+            if strict:
+                refuse_differences(found, path)
+            if found and differing:
+                differing(found)
+
+        with watched(request, lambda: hooks, Timeline(request.id), judge) as own:
+            outcome = pipeline.run(request, own, signals)
+        return Result(outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left)
 
     @contextmanager
     def _hooks_for(

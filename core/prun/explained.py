@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prun.errors import FailedPrecondition, NotFound
 from prun.explaining import kept
-from prun.spec.provenance import ABSENT, escaped
+from prun.spec.difference import differences
+from prun.spec.provenance import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +56,8 @@ def explained(store: Store, row: ContainerRow, hooks_of: Callable[[str], Hooks])
         state=store.state,
     )  # fmt: skip
     explanation = explain(request, hooks_of(row.runtime))
-    there = _config(store.bundle(row.id))
-    differences = () if there is None else tuple(_differences(explanation.spec, there, ""))
+    there = config_of(store.bundle(row.id))
+    differences = () if there is None else tuple(_absent_as_none(explanation.spec, there))
     return Explained(row.id, explanation, False, there is not None, differences)
 
 
@@ -72,7 +73,7 @@ def last_container(store: Store) -> ContainerRow:
     return max(rows, key=lambda row: row.created_at)
 
 
-def _config(bundle: str) -> Any:
+def config_of(bundle: str) -> Any:
     """Return the spec that the OCI runtime was given, None where it is gone."""
     try:
         with open(os.path.join(bundle, "config.json"), encoding="utf-8") as file:
@@ -81,12 +82,6 @@ def _config(bundle: str) -> Any:
         return None
 
 
-def _differences(now: Any, there: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(now, dict) and isinstance(there, dict):
-        for key in (*now, *(key for key in there if key not in now)):
-            yield from _differences(now.get(key, ABSENT), there.get(key, ABSENT), f"{at}/{escaped(key)}")
-    elif isinstance(now, list) and isinstance(there, list) and len(now) == len(there):
-        for index, (ours, theirs) in enumerate(zip(now, there, strict=True)):
-            yield from _differences(ours, theirs, f"{at}/{index}")
-    elif now != there:
-        yield at, None if now is ABSENT else now, None if there is ABSENT else there
+def _absent_as_none(now: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    for pointer, ours, theirs in differences(now, there):
+        yield pointer, None if ours is ABSENT else ours, None if theirs is ABSENT else theirs

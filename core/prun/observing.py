@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prun import hookspecs
 from prun.errors import InvalidArgument
@@ -23,30 +23,44 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl, PluginManager
 
+    from prun.spec.document import Spec
     from prun.timeline import Timeline
-    from prun.types import Event, RunRequest, Stage
+    from prun.types import Event, Image, Platform, RunRequest, Stage
+
+    Built = Callable[[Image, Spec, Hooks], None]
+    Judge = Callable[[dict[str, Any]], None]
 
 _HOOK = "prun_"
 
 
 class WatchedHooks(Hooks):
-    """The hooks of others, told to a timeline; ``events_fd`` gets a line of JSON for each event, -1 for nobody."""
+    """The hooks of others, told to a timeline; ``events_fd`` gets a line of JSON for each event, -1 for nobody.
 
-    def __init__(self, hooks: Hooks, timeline: Timeline, events_fd: int = -1) -> None:
+    ``built`` is called with the image, the finished spec and the hooks of others, before anything is created.
+    """
+
+    def __init__(self, hooks: Hooks, timeline: Timeline, events_fd: int = -1, built: Built | None = None) -> None:
         vars(self).update(vars(hooks))
         self.base = self if hooks.base is hooks else hooks.base
         self._plain, self._timeline, self._events_fd = hooks, timeline, events_fd
+        self._built, self._image = built, cast("Image | None", None)
         self._pm = _with_a_clock(hooks._pm, timeline)
 
     def including(self, files: Iterable[str]) -> Hooks:
-        return WatchedHooks(self._plain.including(files), self._timeline, self._events_fd)
+        return WatchedHooks(self._plain.including(files), self._timeline, self._events_fd, self._built)
 
     @contextmanager
     def at(self, stage: Stage) -> Iterator[None]:
         with self._timeline.span(stage, "stage"), super().at(stage):
             yield
 
+    def resolve_image(self, request: RunRequest, platform: Platform) -> Image:
+        self._image = super().resolve_image(request, platform)
+        return self._image
+
     def event(self, event: Event) -> None:
+        if event.kind == "built" and self._built and self._image:
+            self._built(self._image, cast("Spec", event.detail), self._plain)
         at_ns = self._timeline.happened(event)
         if self._events_fd >= 0 and not _written(self._events_fd, event_line(event, self._timeline.wall_ns(at_ns))):
             self._events_fd = -1  # whoever read them has gone, which is no fault of the container
@@ -60,8 +74,12 @@ def event_line(event: Event, time_ns: int) -> bytes:
 
 
 @contextmanager
-def watched(request: RunRequest, hooks: Callable[[], Hooks], timeline: Timeline) -> Iterator[WatchedHooks]:
+def watched(
+    request: RunRequest, hooks: Callable[[], Hooks], timeline: Timeline, judge: Judge | None = None
+) -> Iterator[WatchedHooks]:
     """Give the hooks for one watched run, told to ``timeline``, and write its trace at the end, however that comes.
+
+    ``judge`` is given the lock of the run (``prun.locking``) before anything is created, and may refuse it.
 
     A trace that cannot be written then is a warning: the container has run, and has an exit code.
 
@@ -78,10 +96,25 @@ def watched(request: RunRequest, hooks: Callable[[], Hooks], timeline: Timeline)
             with timeline.span("plugins", "stage"):
                 loaded = hooks()
             warn = loaded.warn
-            yield WatchedHooks(loaded, timeline, fd)
+            yield WatchedHooks(loaded, timeline, fd, _locking(request, asked.lock, judge))
     finally:
         if (fault := write(timeline)) and warn:
             warn(f"--trace {asked.trace}: {fault}")
+
+
+def _locking(request: RunRequest, path: str, judge: Judge | None) -> Built | None:
+    if not path and judge is None:
+        return None
+    from prun.locking import lock_of, write_lock
+
+    def built(image: Image, spec: Spec, hooks: Hooks) -> None:
+        document = lock_of(request, image, spec, hooks)
+        if judge is not None:
+            judge(document)
+        if path:
+            write_lock(path, document)
+
+    return built
 
 
 def _writer(where: str) -> Callable[[Timeline], str]:

@@ -72,6 +72,7 @@ class RunOptions(TypedDict, total=False):
     hook: Sequence[str]
     init: bool
     ipc: str
+    lock: str
     log_driver: str
     log_opt: Mapping[str, str]
     memory: int | str

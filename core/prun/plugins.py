@@ -150,6 +150,22 @@ class Hooks:
         """Return the names of the registered plugins, from general to specific."""
         return [guard.name for guard, _ in self._found]
 
+    def versions(self) -> dict[str, str]:
+        """Return the distribution and version of each registered plugin that comes from one."""
+        return {name: self._guards[name].origin for name in self.names() if self._guards[name].origin}
+
+    def facts(self, request: RunRequest) -> dict[str, str]:
+        """Return what the plugins say of this machine, with regard to a run: packages that have a module ``facts``."""
+        from importlib import import_module
+        from importlib.util import find_spec
+
+        found: dict[str, str] = {}
+        for name, plugin in self._pm.list_name_plugin():
+            if isinstance(plugin, ModuleType) and hasattr(plugin, "__path__") and find_spec(f"{plugin.__name__}.facts"):
+                with self._guards[name].limited("facts"):
+                    found.update(import_module(f"{plugin.__name__}.facts").facts(request))
+        return found
+
     def describe_runtime(self) -> RuntimeInfo:
         return self._first("prun_describe_runtime")
 

@@ -133,6 +133,7 @@ COMMANDS = {
     "logout": ("logins", "Forget the login of a registry."),
     "push": ("registries", "Send an image to a registry."),
     "referrers": ("registries", "List what refers to an image in a registry."),
+    "replay": ("replay", "Run again what a lock (run --lock) says."),
     "restart": ("lifecycle", "Stop containers if they run, and start them."),
     "rm": ("lifecycle", "Remove containers."),
     "rmi": ("images", "Remove images: by name, by id or its beginning, by digest."),

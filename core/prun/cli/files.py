@@ -37,26 +37,37 @@ _KINDS = {"C": "changed", "A": "added", "D": "deleted"}
 
 
 @click.command()
-@click.argument("name", metavar="CONTAINER|IMAGE")
-@click.argument("other", default="", metavar="[CONTAINER|IMAGE]")
+@click.argument("name", metavar="CONTAINER|IMAGE|FILE")
+@click.argument("other", default="", metavar="[CONTAINER|IMAGE|FILE]")
 @click.option("--format", "form", type=click.Choice(["json"]), default=None, help="How to show it, if not as lines.")
+@click.option("--runs", is_flag=True, help="Of two containers, compare what made them, and not their files.")
 @click.pass_obj
-def diff(settings: Mapping[str, str], name: str, other: str, form: str | None) -> None:
-    """Show what a container or an image has changed.
+def diff(settings: Mapping[str, str], name: str, other: str, form: str | None, runs: bool) -> int:
+    """Show what a container or an image has changed, or what differs between two runs.
 
     A is added, C changed, D deleted: in the container's image, in the layers below the image's topmost, or in the
     second of two.
+
+    Where one of two is a file, a lock (run --lock) or a spec, or with --runs, what they were made from is compared,
+    field by field: - only the first has it, + only the second, ! both. The exit code is 1 if anything differs.
     """
+    from prun.cli.replay import are_documents, compare
     from prun.files import layers
+
+    if runs and not other:
+        raise InvalidArgument("--runs compares two", hint="prun diff --runs CONTAINER|FILE CONTAINER|FILE")
+    if other and (runs or are_documents(settings, name, other)):
+        return compare(settings, name, other, form)
 
     with opened(settings) as store:
         found = [(change.kind, f"/{os.fsdecode(change.path)}") for change in layers.diff(store, name, other)]
     if form == "json":
         lists = {word: [path for kind, path in found if kind == letter] for letter, word in _KINDS.items()}
         print(json.dumps({word: paths for word, paths in lists.items() if paths}, indent=2))
-        return
+        return 0
     for kind, path in found:
         print(f"{kind} {printable(path)}")
+    return 0
 
 
 @click.command()

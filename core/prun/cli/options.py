@@ -105,6 +105,7 @@ RUN = (
     Option("ipc", "value", "The IPC namespace: private (default), shareable, host, container:ID.", metavar="MODE"),
     Option("label", "list", "Put a label on the container.", "l", "KEY[=VALUE]"),
     Option("label-file", "list", "Read labels from a file.", metavar="FILE"),
+    Option("lock", "value", "Write what made this run to a file (prun replay).", metavar="FILE"),
     Option("log-driver", "value", "How output is kept: k8s-file (default), json-file or none.", metavar="DRIVER"),
     Option("log-opt", "list", "max-size=SIZE, max-file=N or path=FILE of the log.", metavar="KEY=VALUE"),
     Option("memory", "value", "Memory limit, as in 512m.", "m", "SIZE"),
@@ -164,7 +165,7 @@ RUN = (
 )
 # ``prun spec`` prints, and has nothing to keep it with.
 SPEC = (
-    *(option for option in RUN if option.name not in ("dry-run", "events-fd", "explain", "timing", "trace")),
+    *(option for option in RUN if option.name not in ("dry-run", "events-fd", "explain", "lock", "timing", "trace")),
     Option("explain", "flag", "Print why each field is as it is, and not the spec."),
     Option("format", "value", "How --explain prints it (default text).", metavar="FORMAT", choices=("text", "json")),
 )

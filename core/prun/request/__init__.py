@@ -40,7 +40,7 @@ TOPICS = {
         *("health_start_period", "health_timeout", "no_healthcheck"),
     ),
     "altering": ("hook", "patch"),
-    "observation": ("events_fd", "timing", "trace"),
+    "observation": ("events_fd", "lock", "timing", "trace"),
     "supervision": ("detach", "log_driver", "log_opt", "restart", "stop_timeout"),
 }
 OPTIONS = frozenset(name for names in TOPICS.values() for name in names)

@@ -1,4 +1,4 @@
-"""What is told about a run besides its result: ``--timing``, ``--trace``, ``--events-fd``.
+"""What is told about a run besides its result: ``--timing``, ``--trace``, ``--events-fd``, ``--lock``.
 
 None of it belongs to the container: a later ``prun start`` does not do it again.
 """
@@ -17,11 +17,15 @@ OTLP = "otlp"
 
 
 class Observation(NamedTuple):
-    """``timing``: a timeline is kept.  ``trace``: where it goes to, a file or ``otlp``.  ``events_fd``: -1 for none."""
+    """``timing``: a timeline is kept.  ``trace``: where it goes to, a file or ``otlp``.  ``events_fd``: -1 for none.
+
+    ``lock``: the file that what made the run is written to.
+    """
 
     timing: bool = False
     trace: str = ""
     events_fd: int = -1
+    lock: str = ""
 
 
 def fields(asked: Asked) -> dict[str, object]:
@@ -32,7 +36,9 @@ def fields(asked: Asked) -> dict[str, object]:
     """
     if "trace" in asked and not one(asked, "trace"):
         raise InvalidArgument("--trace '' is no file", hint="give it a path, or otlp")
-    wanted = Observation(flag(asked, "timing"), one(asked, "trace"), _descriptor(asked))
+    if "lock" in asked and not one(asked, "lock"):
+        raise InvalidArgument("--lock '' is no file", hint="give it a path")
+    wanted = Observation(flag(asked, "timing"), one(asked, "trace"), _descriptor(asked), one(asked, "lock"))
     return {"observation": None if wanted == Observation() else wanted}
 
 

@@ -10,7 +10,7 @@ from prun.errors import DataLoss
 from prun.types import Mount, Origin, Platform, RunRequest
 
 # What belongs to one run of the container only, or is kept elsewhere.
-_NOT_STORED = frozenset(
+NOT_STORED = frozenset(
     (
         *("capture", "view_only", "stdin", "preserve_fds", "cid_file", "exit_command", "monitored"),
         *("again", "digest", "dry_run", "loosens", "observation", "progress"),
@@ -26,7 +26,7 @@ def dumped(request: RunRequest) -> str:
         {
             name: _plain(value)
             for name, value in fields.items()
-            if name not in _NOT_STORED and (name not in defaults or value != defaults[name])
+            if name not in NOT_STORED and (name not in defaults or value != defaults[name])
         }
     )
 
