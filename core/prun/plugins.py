@@ -163,7 +163,8 @@ class Hooks:
         for name, plugin in self._pm.list_name_plugin():
             if isinstance(plugin, ModuleType) and hasattr(plugin, "__path__") and find_spec(f"{plugin.__name__}.facts"):
                 with self._guards[name].limited("facts"):
-                    found.update(import_module(f"{plugin.__name__}.facts").facts(request))
+                    told = import_module(f"{plugin.__name__}.facts").facts(request)
+                    found |= {str(key): str(value) for key, value in told.items()}
         return found
 
     def describe_runtime(self) -> RuntimeInfo:
