@@ -337,7 +337,7 @@ class Runner:
             outcome.status.code, outcome.stdout, outcome.stderr, request.id, outcome.timed_out, outcome.left, kept
         )
 
-    def replay(
+    def replay_lock(
         self,
         path: str,
         *,

@@ -73,7 +73,7 @@ def test_a_lock_has_what_made_the_run_and_nothing_of_its_store(lock: Path, tmp_p
 def test_a_replay_gives_the_same_spec_in_another_store(lock: Path, tmp_path: Path) -> None:
     other = Runner(runtime="fake", root=str(tmp_path / "r2"), state=str(tmp_path / "s2"))
     told: list[Sequence[Difference]] = []
-    assert other.replay(str(lock), strict=True, differing=told.append).exit_code == 0
+    assert other.replay_lock(str(lock), strict=True, differing=told.append).exit_code == 0
     assert told == []
 
 
@@ -96,12 +96,12 @@ def test_what_is_not_as_it_was_is_told_field_by_field_and_refused_if_strict(lock
         machine={**document["machine"], "kernel": "2.6"}, spec={**document["spec"], "hostname": "other"},
     )  # fmt: skip
     told: list[Difference] = []
-    assert runner.replay(path, differing=told.extend).exit_code == 0
+    assert runner.replay_lock(path, differing=told.extend).exit_code == 0
     pointers = {each.pointer for each in told}
     assert pointers == {"/prun", "/plugins/runtime prun_fake", "/plugins/audit", "/machine/kernel", "/spec/hostname"}
     assert [said(each) for each in told if each.pointer == "/plugins/audit"] == ['- /plugins/audit: "x 1"']
     with pytest.raises(FailedPrecondition, match="would not be the same: /prun, ") as caught:
-        runner.replay(path, strict=True)
+        runner.replay_lock(path, strict=True)
     assert '! /prun: "0.0.9" -> ' in caught.value.evidence
     assert caught.value.stage == "spec"
 
@@ -176,7 +176,7 @@ def test_no_lock_is_a_trap(data: st.DataObject, tmp_path_factory: pytest.TempPat
         document["specHash"] = hash_of(document["spec"])
     (base / "lock").write_text(json.dumps(document))
     try:
-        runner.replay(str(base / "lock"))
+        runner.replay_lock(str(base / "lock"))
     except PrunError as error:
         assert error.exit_code in (125, 126, 127)  # noqa: PT017  either is fine
 
@@ -186,10 +186,10 @@ def test_a_hook_file_that_is_not_the_locked_one_is_not_executed(runner: Runner, 
     file.write_text("from prun import hookimpl\n@hookimpl\ndef prun_mounts():\n    return []\n")
     file.chmod(0o600)
     runner.run("scratch", ["true"], hook=[str(file)], lock=str(tmp_path / "run.lock"))
-    assert runner.replay(str(tmp_path / "run.lock"), strict=True).exit_code == 0
+    assert runner.replay_lock(str(tmp_path / "run.lock"), strict=True).exit_code == 0
     file.write_text("raise SystemExit(3)\n")
     with pytest.raises(FailedPrecondition, match="is not the one that was locked"):
-        runner.replay(str(tmp_path / "run.lock"))
+        runner.replay_lock(str(tmp_path / "run.lock"))
 
 
 def test_a_lock_that_cannot_be_written_stops_the_run_before_anything_is_created(runner: Runner, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def replay(settings: Mapping[str, str], path: str, strict: bool, name: str) -> i
 
     runner = runner_of(settings)
     with ForwardedSignals() as signals:
-        result = runner.replay(path, strict=strict, name=name, capture=False, differing=differing, signals=signals)
+        result = runner.replay_lock(path, strict=strict, name=name, capture=False, differing=differing, signals=signals)
     if result.left and read_lock(path).request.detach:
         print(result.id)
         return 0
