@@ -367,6 +367,7 @@ class Runner:
         request = lock.request._replace(
             id=new_id(), name=checked_name(name or lock.request.name), root=self.root, state=self.state,
             config=self.config, aliases=self.settings.aliases, capture=capture and not lock.request.detach,
+            engine=self.engine, engine_options=self.engine_options,
         )  # fmt: skip
         request = with_locked_image(request, lock, hooks, strict=strict)
 

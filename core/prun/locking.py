@@ -33,7 +33,9 @@ FORMAT = 1
 LIMIT_BYTES = 8 << 20
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # What is this store's, or says who asked for it.
-_NOT_LOCKED = frozenset(("aliases", "config", "explain", "id", "origins", "root", "state", "two_step"))
+_NOT_LOCKED = frozenset(
+    ("aliases", "config", "engine", "engine_options", "explain", "id", "origins", "root", "shim", "state", "two_step")
+)
 _PARTS = {
     "lock": int, "prun": str, "image": dict, "request": dict, "spec": dict, "specHash": str, "runtime": str,
     "plugins": dict, "hooks": dict, "machine": dict,
