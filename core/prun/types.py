@@ -396,8 +396,9 @@ class Rootfs(Protocol):
 class Task(Protocol):
     """One created container process.
 
-    Contract: an exit right after ``start`` is never lost; ``wait`` may be repeated and returns the same status;
-    ``kill`` of a process that has ended does nothing; ``delete`` ends what still runs and may be called twice.
+    Contract: an exit right after ``start`` is never lost; ``wait`` may be repeated, by several threads too, and returns
+    the same status; ``kill`` of a process that has ended does nothing; ``delete`` ends what still runs and may be
+    called twice.
     ``pid`` is on this machine, None where there is none (before ``start`` of a one-step task, a remote engine).
     """
 

@@ -110,3 +110,15 @@ def test_a_config_file_is_paid_for_where_there_is_one(tmp_path: Path, monkeypatc
         "json.tool",
     }
     assert len(seen - without) <= 24, sorted(seen - without)
+
+
+def test_plugins_that_come_with_prun_are_not_imported_where_no_table_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRUN_PLUGINS")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    words = ["run", "--rm", "--runtime", "fake", "scratch", "true"]
+    run = RUN.format(root=str(tmp_path / "root"), state=str(tmp_path / "state"), words=words)
+    seen = imported(run, tmp_path, monkeypatch)
+    assert "prun_fake" in seen
+    assert seen & {"prun_audit", "prun_policy", "prun_fake.recorder", "prun_fake.replay", "pytest_prun"} == set()

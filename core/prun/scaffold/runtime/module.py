@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,10 @@ class Process:
         return ExitStatus(128 - code if code < 0 else code)
 
     def kill(self, number: int) -> None:
-        # As long as nobody has waited for it, its number is nobody else's.
+        # As long as nobody has waited for it, its number is nobody else's; another thread may do so at this moment.
         if self._process and self._process.poll() is None:
-            os.killpg(self._process.pid, number)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
     def delete(self) -> None:
         if self._process:
@@ -115,7 +117,8 @@ class Orphan:
 
     def kill(self, number: int) -> None:
         if self.pid:
-            os.killpg(self._pid, number)
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, number)
 
     def delete(self) -> None:
         self.kill(signal.SIGKILL)
