@@ -219,19 +219,26 @@ class _Fetch:
                 self._report("exists", digest, size, size)
                 return
             self._resumed = self._resumed or found.resumed
-            attempts = Attempts(self._registry.transport, self._report)
-            while True:
-                try:
-                    self._bring(found, arrival, attempts)
-                    if found.is_right() or not found.resumed:
-                        break
-                    found.restart()
-                    arrival.grown(found.descriptor, 0)
-                except Transient as error:
-                    attempts.wait_after(error, digest)
-            found.commit()
+            try:
+                self._bring_all(found, arrival)
+            except BaseException as error:
+                arrival.failed(error)  # while the file is open: no reader may take another one for it
+                raise
             arrival.complete()
         self._report("downloaded", digest, size, size)
+
+    def _bring_all(self, found: Partial, arrival: Arrival) -> None:
+        attempts = Attempts(self._registry.transport, self._report)
+        while True:
+            try:
+                self._bring(found, arrival, attempts)
+                if found.is_right() or not found.resumed:
+                    break
+                found.restart()
+                arrival.grown(found.descriptor, 0)
+            except Transient as error:
+                attempts.wait_after(error, arrival.descriptor["digest"])
+        found.commit()
 
     def _bring(self, found: Partial, arrival: Arrival, attempts: Attempts) -> None:
         """Ask for what is missing and take what comes."""
