@@ -160,9 +160,9 @@ class Hooks:
         from importlib.util import find_spec
 
         found: dict[str, str] = {}
-        for name, plugin in self._pm.list_name_plugin():
+        for guard, plugin in self._found:
             if isinstance(plugin, ModuleType) and hasattr(plugin, "__path__") and find_spec(f"{plugin.__name__}.facts"):
-                with self._guards[name].limited("facts"):
+                with guard.limited("facts"):
                     told = import_module(f"{plugin.__name__}.facts").facts(request)
                     found |= {str(key): str(value) for key, value in told.items()}
         return found
