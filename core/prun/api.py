@@ -251,6 +251,7 @@ class Runner:
                 everything=all_platforms,
                 access=_access(options),
                 listener=options.get("progress"),
+                signature_policy=options.get("signature_policy"),
             )
         return Reference(row.name, row.digest)
 

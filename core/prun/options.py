@@ -94,6 +94,7 @@ class RunOptions(TypedDict, total=False):
     restart: str
     secret: Sequence[str]
     shm_size: int | str
+    signature_policy: str
     stop_signal: str
     stop_timeout: int
     sysctl: Mapping[str, str]
@@ -135,6 +136,7 @@ class RegistryOptions(TypedDict, total=False):
     auth_file: str
     cert_dir: str
     tls_verify: bool
+    signature_policy: str
     progress: Listener
 
 

@@ -224,6 +224,7 @@ class RunRequest(NamedTuple):
     cid_file: str = ""
     pid_file: str = ""
     pull: str = "missing"
+    signature_policy: str = ""
     precheck: bool = True
 
     # prun.request.supervision; ``restart`` is empty for no policy; ``stop_timeout_s`` None is docker's ten seconds

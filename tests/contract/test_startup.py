@@ -27,6 +27,7 @@ HEAVY = {
     "tarfile",
     "urllib",
     "urllib3",
+    "cryptography",
 }
 RUN_PATH = HEAVY | {"click", "ctypes", "dataclasses", "hashlib", "pathlib", "shutil", "subprocess", "tempfile"}
 NO_PLUGINS = {"pluggy", "prun.discovery", "prun.pipeline", "prun.plugins", "sqlite3"}

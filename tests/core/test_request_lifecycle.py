@@ -222,3 +222,12 @@ def test_the_id_stays_in_its_file_unless_the_run_fails(tmp_path: Path) -> None:
         assert not (tmp_path / "second").exists()
         record.remove()
         assert path.read_text() == "y"
+
+
+def test_a_signature_policy_is_a_file_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policy.json").touch()
+    monkeypatch.chdir(tmp_path)
+    assert fields_of({"signature_policy": "policy.json"})["signature_policy"] == f"{tmp_path}/policy.json"
+    for path in (tmp_path, "none.json", "a\0b"):
+        with pytest.raises(InvalidArgument, match=r"--signature-policy .* is no file"):
+            fields_of({"signature_policy": str(path)})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from prun.cli.images import opened
+from prun.cli.run import runner_of
 from prun.errors import InvalidArgument, NotFound, PermissionDenied, PrunError, ResourceExhausted, Unavailable
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
     from prun.engines.embedded.saving import Format
 
+SIGNATURE_POLICY = click.option(
+    "--signature-policy",
+    default="",
+    metavar="FILE",
+    help="Which images may come in (prun.toml: [signatures]).",
+)
 FORMATS = ("oci-archive", "docker-archive")
 
 
@@ -28,9 +35,17 @@ FORMATS = ("oci-archive", "docker-archive")
 @click.option("--platform", default="", metavar="OS[/ARCH[/VARIANT]]", help="Only this platform of each image.")
 @click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
+@SIGNATURE_POLICY
 @click.pass_obj
 def load(
-    settings: Mapping[str, str], source: str, path: str, tag: str, platform: str, no_unpack: bool, quiet: bool
+    settings: Mapping[str, str],
+    source: str,
+    path: str,
+    tag: str,
+    platform: str,
+    no_unpack: bool,
+    quiet: bool,
+    signature_policy: str,
 ) -> None:
     """Load images from an archive or a layout.
 
@@ -49,8 +64,11 @@ def load(
     if stdin and stdin.isatty():
         raise InvalidArgument("standard input is a terminal, not an archive", hint="-i FILE, or redirect an archive in")
     wanted = parse_platform(platform) if platform else None
+    policy = signature_policy or runner_of(settings).settings.signature_policy
     with opened(settings) as store:
-        for row in load_images(store, source, tag=tag, unpack=not no_unpack, stdin=stdin, platform=wanted):
+        for row in load_images(
+            store, source, tag=tag, unpack=not no_unpack, stdin=stdin, platform=wanted, signature_policy=policy
+        ):
             print(row.name if quiet else f"Loaded image: {row.name}")
 
 

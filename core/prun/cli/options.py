@@ -142,6 +142,7 @@ RUN = (
     Option("security-opt", "list", "seccomp=, apparmor=, no-new-privileges, mask=, unmask=...", "", "OPTION"),
     Option("shm-size", "value", "Size of /dev/shm (default 64m).", metavar="SIZE"),
     Option("sig-proxy", "flag", "Pass signals on to the process (default true).", default=True),
+    Option("signature-policy", "value", "Which images may come in (prun.toml: [signatures]).", metavar="FILE"),
     ENGINE[3],
     Option("stop-signal", "value", "The signal that asks the process to end (default TERM).", "", "SIGNAL"),
     Option("stop-timeout", "value", "How long stop waits for the process to end (default 10).", metavar="SECONDS"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from prun.cli.archives import SIGNATURE_POLICY
 from prun.cli.images import opened
 from prun.cli.listing import FORMAT, print_listing
 from prun.cli.progress import FORMS, shown
@@ -53,6 +54,7 @@ def with_access(command: Command) -> Command:
 @_PLATFORM
 @_QUIET
 @_PROGRESS
+@SIGNATURE_POLICY
 @_CREDENTIALS
 @with_access
 @click.pass_obj
@@ -66,6 +68,7 @@ def pull(
     platform: str,
     quiet: bool,
     progress: str,
+    signature_policy: str,
     creds: str,
     **places: str,
 ) -> None:
@@ -89,6 +92,7 @@ def pull(
                 everything=all_platforms,
                 access=access,
                 listener=listener,
+                signature_policy=signature_policy or None,
             )
             row = pull_unless(policy, store, name, wanted, fetch)
         print(row.name, flush=True)

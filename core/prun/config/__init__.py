@@ -57,6 +57,7 @@ class Settings(NamedTuple):
     aliases: Mapping[str, str] = NOTHING
     documents: tuple[Document, ...] = ()
     found: str = ""
+    signature_policy: str = ""
 
     def options(self, runtime: str) -> Mapping[str, str]:
         """Return the options of a runtime."""

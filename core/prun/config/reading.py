@@ -112,6 +112,7 @@ def _merge(old: Settings, new: Mapping[str, Any]) -> Settings:
         plugins={**old.plugins, **plugins},
         registries=registries,
         aliases=aliases,
+        signature_policy=new.get("signatures", NOTHING).get("policy", old.signature_policy),
     )
 
 

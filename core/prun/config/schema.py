@@ -120,6 +120,11 @@ TABLES: Mapping[str, Table] = {
         named=True,
         options=True,
     ),
+    "signatures": Table(
+        "Which images may come in.",
+        (Key("policy", "text", "The file of a signature policy (policy.json, --signature-policy)."),),
+        check="prun.image.signing.policy:check_settings",
+    ),
     "runtimes": Table("Options of a runtime, for every run (--opt KEY=VALUE).", named=True, other="word"),
 }
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prun.image.layout import ContentStore
     from prun.image.manifest import Content
     from prun.image.source import Source
-    from prun.image.staging import Unpack
+    from prun.image.staging import Admit, Unpack
     from prun.types import Platform
 
 _MAX_JOBS = 4
@@ -50,13 +50,14 @@ def loading(
     jobs: int = 0,
     unpack: Unpack | None = None,
     platform: Platform | None = None,
+    admit: Admit | None = None,
 ) -> Iterator[list[Loaded]]:
     """Copy the images of ``source`` into the content store and give them; all of them or, on an error, nothing.
 
     Of an index, the platforms that the source holds are copied, or ``platform`` alone.  ``stdin`` is read for
     the path ``-``, standard input by default.  ``jobs`` layers are copied side by side where the source allows that; 0
-    means a default.  ``unpack`` is called with the layers of each image for this machine, while they are copied where
-    that is possible.
+    means a default.  ``admit`` is asked whether each image may come in, before anything is written.  ``unpack`` is
+    called with the layers of each image for this machine, while they are copied where that is possible.
     Until the context ends nothing of it is garbage: by then the caller has given the images their names.
 
     Raises:
@@ -70,15 +71,17 @@ def loading(
         ingest = stack.enter_context(content.ingesting())
         files = _files(source, opened, ingest)
         load_kind = load_docker if _kind(source, files) == "docker-archive" else load_oci
-        stage = Staging(files, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1), unpack, platform)
+        stage = Staging(files, ingest, jobs or min(_MAX_JOBS, os.cpu_count() or 1), unpack, platform, admit)
         found, wanted = load_kind(stage, source.tag)
         ingest.commit(wanted)
         yield [Loaded(names, target) for names, target in found]
 
 
 @contextmanager
-def looking(source: Source) -> Iterator[tuple[Content, list[Loaded]]]:
+def looking(source: Source, admit: Admit | None = None) -> Iterator[tuple[Content, list[Loaded]]]:
     """Give the images of a layout as they are there, and where to read their documents; nothing is copied.
+
+    ``admit`` is asked as by ``loading``.
 
     Raises:
         FailedPrecondition: it would have to be read as a whole for that: a compressed or a docker archive, or a pipe.
@@ -96,7 +99,7 @@ def looking(source: Source) -> Iterator[tuple[Content, list[Loaded]]]:
             raise FailedPrecondition(
                 f"{source} is a docker archive, whose layers say what they are only when loaded", hint=hint
             )
-        content, found = look_into(files, source.tag)
+        content, found = look_into(files, source.tag, admit)
         yield content, [Loaded(names, target) for names, target in found]
 
 

@@ -52,6 +52,9 @@ def load_docker(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...],
             raise NotFound(
                 f"{files.label}: image {name!r} is not for {staging.platform}", hint=f"it is for {image.platform}"
             )
+    if staging.admit:
+        for image in chosen:
+            staging.admit("docker-archive", image.names, None, None)
     wanted: dict[str, Descriptor] = {}
     for image in chosen:
         for name, diff_id in zip(image.layers, image.diff_ids, strict=True):

@@ -19,11 +19,11 @@ from prun.image.reference import is_tag, parse_reference
 from prun.image.staging import check_compression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from prun.image.document import Descriptor
     from prun.image.files import Files
-    from prun.image.staging import Staging
+    from prun.image.staging import Admit, Staging
     from prun.types import Layer, Platform
 
 LAYOUT_FILE = "oci-layout"
@@ -39,13 +39,19 @@ class _Entry(NamedTuple):
     called: str
     names: tuple[str, ...]
 
+    @property
+    def tags(self) -> list[str]:
+        """The tags that it goes by."""
+        return [self.called, *(parse_reference(name).tag for name in self.names)]
+
 
 class _LayoutContent:
     """The blobs of the layout, as content to resolve images in."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, entries: Sequence[_Entry]) -> None:
         self._files = files
         self.made: dict[str, bytes] = {}
+        self.entries = [(entry.target, entry.tags) for entry in entries]
 
     def has(self, digest: str) -> bool:
         return digest in self.made or self._files.has(_blob(digest))
@@ -65,10 +71,7 @@ def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], De
     Returns each image's names and target, and the digests of all that they need, in the order to commit them in.
     """
     files, ingest = staging.files, staging.ingest
-    _check_layout(files)
-    content = _LayoutContent(files)
-    entries = _entries(files)
-    chosen = _tagged(files, entries, tag) if tag else _all(entries, content)
+    content, chosen = _chosen(files, tag, staging.admit)
     needed: dict[str, Descriptor] = {}
     for entry in chosen:
         for descriptor in _blobs_of(content, entry, staging.platform):
@@ -86,13 +89,24 @@ def load_oci(staging: Staging, tag: str) -> tuple[list[tuple[tuple[str, ...], De
     return [(entry.names, _plain(entry.target)) for entry in chosen], [*needed, *made]
 
 
-def look_into(files: Files, tag: str) -> tuple[_LayoutContent, list[tuple[tuple[str, ...], Descriptor]]]:
+def look_into(
+    files: Files, tag: str, admit: Admit | None
+) -> tuple[_LayoutContent, list[tuple[tuple[str, ...], Descriptor]]]:
     """Return the documents of a layout, and each image's names and target; see ``archive.looking``."""
-    _check_layout(files)
-    content = _LayoutContent(files)
-    entries = _entries(files)
-    chosen = _tagged(files, entries, tag) if tag else _all(entries, content)
+    content, chosen = _chosen(files, tag, admit)
     return content, [(entry.names, _plain(entry.target)) for entry in chosen]
+
+
+def _chosen(files: Files, tag: str, admit: Admit | None) -> tuple[_LayoutContent, list[_Entry]]:
+    """Return the documents of a layout, and those images of it that are wanted and may come in."""
+    _check_layout(files)
+    entries = _entries(files)
+    content = _LayoutContent(files, entries)
+    chosen = _tagged(files, entries, tag) if tag else _all(entries, content)
+    if admit:
+        for entry in chosen:
+            admit("oci", entry.names, entry.target, content)
+    return content, chosen
 
 
 def _blobs_of(content: _LayoutContent, entry: _Entry, platform: Platform | None) -> Iterable[Descriptor]:

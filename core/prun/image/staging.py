@@ -33,6 +33,23 @@ class Unpack(Protocol):
     def __call__(self, layers: Sequence[Layer], open_blob: Callable[[str], BinaryIO], /) -> object: ...
 
 
+class Admit(Protocol):
+    """Asked before an image of a source comes in; raises where it may not (``engines.embedded.admission``)."""
+
+    def __call__(self, form: str, names: Sequence[str], target: Descriptor | None, content: Layout | None, /) -> None:
+        """``form`` is ``oci`` or ``docker-archive``, which has neither a target nor a content to speak of by then."""
+        ...
+
+
+class Layout(Protocol):
+    """What ``admit`` may look at, beside the documents of ``prun.image.manifest.Content``: targets with their tags."""
+
+    @property
+    def entries(self) -> Sequence[tuple[Descriptor, Sequence[str]]]: ...
+    def has(self, digest: str) -> bool: ...
+    def read(self, digest: str, limit_bytes: int) -> bytes: ...
+
+
 def is_stored(ingest: Ingest, digest: str, size: int) -> bool:
     """Tell whether the store has the blob already, whole as far as its size tells; it is then kept for the ingest."""
     ingest.hold([digest])
@@ -49,9 +66,15 @@ class Staging:
     """
 
     def __init__(
-        self, files: Files, ingest: Ingest, jobs: int, unpack: Unpack | None, platform: Platform | None = None
+        self,
+        files: Files,
+        ingest: Ingest,
+        jobs: int,
+        unpack: Unpack | None,
+        platform: Platform | None = None,
+        admit: Admit | None = None,
     ) -> None:
-        self.files, self.ingest, self.unpack, self.platform = files, ingest, unpack, platform
+        self.files, self.ingest, self.unpack, self.platform, self.admit = files, ingest, unpack, platform, admit
         self._jobs = jobs
 
     def run(

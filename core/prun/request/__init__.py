@@ -33,7 +33,7 @@ TOPICS = {
     "files": ("add_host", "dns", "dns_option", "dns_search", "secret", "tz"),
     "lifecycle": (
         *("attach", "cidfile", "detach_keys", "init", "pidfile", "precheck", "preserve_fds", "pull", "quiet"),
-        *("sig_proxy", "stop_signal", "timeout"),
+        *("sig_proxy", "signature_policy", "stop_signal", "timeout"),
     ),
     "health": (
         *("health_cmd", "health_interval", "health_on_failure", "health_retries", "health_start_interval"),

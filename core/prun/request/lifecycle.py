@@ -38,6 +38,7 @@ def fields(asked: Asked) -> dict[str, object]:
         "cid_file": _file(asked, "cidfile"),
         "pid_file": _file(asked, "pidfile"),
         "pull": _pull(asked),
+        "signature_policy": _existing(asked, "signature_policy"),
         "precheck": flag(asked, "precheck") if "precheck" in asked else True,
     }
 
@@ -148,6 +149,13 @@ def _file(asked: Asked, option: str) -> str:
     if not path or "\0" in path or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise InvalidArgument(f"--{option} {path!r} is no file in a directory that exists")
     return os.path.abspath(path)
+
+
+def _existing(asked: Asked, option: str) -> str:
+    path = one(asked, option) or ""
+    if path and ("\0" in path or not os.path.isfile(path)):
+        raise InvalidArgument(f"--{option.replace('_', '-')} {path!r} is no file")
+    return os.path.abspath(path) if path else ""
 
 
 def _pull(asked: Asked) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from prun.image.document import ConfigDocument, Descriptor, Manifest
+    from prun.image.source import Source
+    from prun.image.staging import Admit
     from prun.services import ImageStore
     from prun.types import Platform, RunRequest
 
@@ -42,8 +44,8 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
         if parse_source(request.image) is None:
             return _named(store, request, platform)
         if request.dry_run:
-            return looked_into(request.image, platform)
-        row = _loaded(store, request.image, unpack=not request.view_only)
+            return looked_into(request.image, platform, _policy(request))
+        row = _loaded(store, request.image, _policy(request), unpack=not request.view_only)
         return resolve(store.content, row.target, platform, row.name)
 
 
@@ -81,19 +83,43 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
     from prun.config import read_settings
     from prun.engines.embedded.pulling import pull_image
 
-    settings, unpack = read_settings(request.config), not request.view_only
+    settings, unpack, policy = read_settings(request.config), not request.view_only, request.signature_policy or None
     with request.progress() if request.progress else nullcontext() as listener:
-        return pull_image(store, words, settings, platform=platform, listener=listener, unpack=unpack, to_run=True)
+        return pull_image(
+            store,
+            words,
+            settings,
+            platform=platform,
+            listener=listener,
+            unpack=unpack,
+            to_run=True,
+            signature_policy=policy,
+        )
 
 
-def looked_into(words: str, platform: Platform) -> Image:
+def _policy(request: RunRequest) -> str:
+    """Return the file of the signature policy for a run, empty for none."""
+    from prun.config import read_settings
+
+    return request.signature_policy or read_settings(request.config).signature_policy
+
+
+def _admission(policy: str, source: Source, name: str) -> Admit | None:
+    if not policy:
+        return None
+    from prun.engines.embedded.admission import of_source
+
+    return of_source(policy, source, name)
+
+
+def looked_into(words: str, platform: Platform, policy: str) -> Image:
     """Return the image of a layout or an archive as it is there; nothing of it is loaded."""
     from prun.image.archive import looking
     from prun.image.manifest import resolve
 
     source = parse_source(words)
     assert source is not None
-    with looking(source) as (content, found):
+    with looking(source, _admission(policy, source, "")) as (content, found):
         targets = {image.target["digest"]: image for image in found}
         if len(targets) != 1:
             raise InvalidArgument(f"{words!r} holds {len(targets)} images", hint=f"name one of them: {words}:TAG")
@@ -106,7 +132,8 @@ def _looked_up(store: Store, words: str, request: RunRequest, platform: Platform
     from prun.config import read_settings
     from prun.engines.embedded.pulling import look_up_image
 
-    return look_up_image(store, words, read_settings(request.config), platform)
+    policy = request.signature_policy or None
+    return look_up_image(store, words, read_settings(request.config), platform, signature_policy=policy)
 
 
 def image_of(store: ImageStore, row: ImageRow) -> Image:
@@ -148,14 +175,16 @@ def load_images(
     unpack: bool = True,
     stdin: BinaryIO | None = None,
     platform: Platform | None = None,
+    signature_policy: str = "",
 ) -> list[ImageRow]:
     """Copy the images of an archive or a layout into the store, and name them.
 
     ``tag`` names the only image of the source; ``platform`` alone is taken of each, where it is given.  An image
     without a name of its own is known by its digest.  With ``unpack`` the layers for this machine are unpacked at once,
-    which checks their diff IDs; only root can.
+    which checks their diff IDs; only root can.  ``signature_policy`` is the file of one, empty for none.
 
     Raises:
+        PermissionDenied: the signature policy refuses an image.
         InvalidArgument: ``source`` is no archive and no layout; ``tag`` for several images.
         NotFound: there is no such file; an image is not for the platform.
         DataLoss: something in it is not what it says; nothing is stored.
@@ -163,11 +192,18 @@ def load_images(
     from prun.engines.embedded.garbage import collected_on_failure
 
     with collected_on_failure(store):
-        return _load(store, source, tag=tag, unpack=unpack, stdin=stdin, platform=platform)
+        return _load(store, source, signature_policy, tag=tag, unpack=unpack, stdin=stdin, platform=platform)
 
 
 def _load(
-    store: Store, source: str, *, tag: str, unpack: bool, stdin: BinaryIO | None, platform: Platform | None = None
+    store: Store,
+    source: str,
+    signature_policy: str,
+    *,
+    tag: str,
+    unpack: bool,
+    stdin: BinaryIO | None,
+    platform: Platform | None = None,
 ) -> list[ImageRow]:
     """Load; what was unpacked before something turned out wrong stays until garbage is collected."""
     from prun.image.archive import loading
@@ -180,7 +216,8 @@ def _load(
         )
     name = new_name(store, tag) if tag else ""
     unpacker = store.snapshots.unpack if unpack and may_mount() else None
-    with loading(parsed, store.content, stdin, unpack=unpacker, platform=platform) as loaded:
+    admit = _admission(signature_policy, parsed, name)
+    with loading(parsed, store.content, stdin, unpack=unpacker, platform=platform, admit=admit) as loaded:
         if name and len(loaded) != 1:
             raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
         rows = [
@@ -344,13 +381,13 @@ def write_index(store: Store) -> None:
     store.content.write_index(entries())
 
 
-def _loaded(store: Store, words: str, *, unpack: bool) -> ImageRow:
+def _loaded(store: Store, words: str, policy: str, *, unpack: bool) -> ImageRow:
     import sys
 
     from prun.image.manifest import is_image
     from prun.image.media_type import INDEXES
 
-    rows = _load(store, words, tag="", unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
+    rows = _load(store, words, policy, tag="", unpack=unpack, stdin=sys.stdin.buffer if words == "-" else None)
     images = [row for row in rows if row.media_type in INDEXES or is_image(store.content, row.target)] or rows
     if len({row.digest for row in images}) != 1:
         raise InvalidArgument(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prun.image.registry.auth import Login
     from prun.image.registry.endpoint import Endpoint
     from prun.image.registry.progress import Listener
-    from prun.image.registry.pull import Unpack
+    from prun.image.registry.pull import Admit, Unpack
     from prun.metadata import ImageRow
     from prun.services import ImageStore
     from prun.state import Store
@@ -68,20 +68,26 @@ def pull_image(
     unpack: bool = True,
     to_run: bool = False,
     only: Collection[str] = (),
+    signature_policy: str | None = None,
 ) -> ImageRow:
     """Fetch an image for ``platform``, this machine's by default, or for all of them; name it, and return its row.
 
     What is no image is fetched as a whole, or refused where it is wanted ``to_run``.  ``only``, if any, are the digests
-    of the entries of an index that are wanted.
+    of the entries of an index that are wanted.  ``signature_policy`` is the file of one, None for that of
+    ``prun.toml``, empty for none.
     With ``unpack`` the layers for this machine are unpacked as they come; only root can.
 
     Raises:
         InvalidArgument: ``words`` is no reference.
         NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: no registry gives it, or not whole.
+        PermissionDenied: the signature policy refuses it.
     """
     reference = parse_reference(words, store.aliases)
     report = Reporter(listener)
     name = stored_name(reference)
+    admit = _admission(
+        settings.signature_policy if signature_policy is None else signature_policy, parse_reference(name)
+    )
     report("resolved", detail=name)
     forget_partials(store.content, older_than_s=KEPT_S)
     wanted = None if everything or only else platform or host_platform()
@@ -92,7 +98,14 @@ def pull_image(
         target = from_first(
             found,
             lambda registry: pull(
-                registry, reference.digest or reference.tag, ingest, wanted, unpacking, to_run=to_run, only=only
+                registry,
+                reference.digest or reference.tag,
+                ingest,
+                wanted,
+                unpacking,
+                to_run=to_run,
+                only=only,
+                admit=admit,
             ),
             access,
             report,
@@ -152,11 +165,19 @@ def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:
     try:
         is_index = row.media_type in INDEXES
         only = _kept(store, row) if is_index else ()
-        pull_image(store, words, settings, everything=not is_index, only=only, access=access)
+        pull_image(store, words, settings, everything=not is_index, only=only, access=access, signature_policy="")
     finally:
         if not was_named_so:
             store.metadata.drop_image(words)
     return words
+
+
+def _admission(policy: str, reference: Reference) -> Admit | None:
+    if not policy:
+        return None
+    from prun.engines.embedded.admission import of_registry
+
+    return of_registry(policy, reference)
 
 
 def _kept(store: Store, row: ImageRow) -> set[str]:
@@ -169,7 +190,9 @@ def _kept(store: Store, row: ImageRow) -> set[str]:
     return {each["digest"] for each in kept} if any(each["mediaType"] not in INDEXES for each in kept) else set()
 
 
-def look_up_image(store: ImageStore, words: str, settings: Settings, platform: Platform) -> Image:
+def look_up_image(
+    store: ImageStore, words: str, settings: Settings, platform: Platform, *, signature_policy: str | None = None
+) -> Image:
     """Return the image that a registry has: its manifests and its config are asked for, and nothing is kept.
 
     Raises: as ``pull_image``.
@@ -178,9 +201,12 @@ def look_up_image(store: ImageStore, words: str, settings: Settings, platform: P
 
     reference = parse_reference(words, store.aliases)
     name = stored_name(reference)
+    admit = _admission(
+        settings.signature_policy if signature_policy is None else signature_policy, parse_reference(name)
+    )
 
     def work(registry: Registry) -> Image:
-        return look(registry, reference.digest or reference.tag, store.content, platform, name)
+        return look(registry, reference.digest or reference.tag, store.content, platform, name, admit)
 
     return from_first(endpoints(reference, settings.registries.values()), work, ACCESS, Reporter(None))
 

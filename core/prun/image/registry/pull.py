@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from prun.services import Blobs
     from prun.types import Image, Platform
 
+    # Asked with what a tag names, that document, and the digest of the one manifest in it that is wanted.
+    Admit = Callable[[Registry, Descriptor, bytes, str], None]
+
     # Unpacks the layers of an image, which it opens by their digests.
     Unpack = Callable[[Image, Callable[[str], BinaryIO]], None]
 
@@ -113,9 +116,11 @@ def pull(
     *,
     to_run: bool = False,
     only: Collection[str] = (),
+    admit: Admit | None = None,
 ) -> Descriptor:
     """Fetch an image by tag or digest, for one platform, or with ``None`` for all, and return its target.
 
+    ``admit`` is asked before more than documents has been fetched, and raises where the image may not come in.
     ``only``, if any: the digests of those entries of an index that are wanted.
     A tag may name something else than an image, which is fetched as it is, unless it is wanted ``to_run``.
     Whoever opened ``ingest`` gives the target its name before closing it.
@@ -130,6 +135,9 @@ def pull(
     store = ingest.store
     remote = _Remote(registry, store, only)
     plan = _plan(remote, remote.target(reference), platform, registry.endpoint.name, to_run=to_run)
+    if admit:
+        one = plan.image.digest if plan.image and platform else plan.target["digest"]
+        admit(registry, plan.target, remote.documents[plan.target["digest"]], one)
     chains = chain_ids([layer.diff_id for layer in plan.image.layers]) if plan.image else ()
     ingest.hold(dict.fromkeys((*(each["digest"] for each in plan.needed), *chains)))
     layers = [each for each in plan.needed if each["digest"] not in remote.documents]
@@ -143,13 +151,21 @@ def pull(
     return plan.target
 
 
-def look(registry: Registry, reference: str, store: Blobs, platform: Platform, name: str) -> Image:
+def look(
+    registry: Registry, reference: str, store: Blobs, platform: Platform, name: str, admit: Admit | None = None
+) -> Image:
     """Return an image by tag or digest, from its documents alone; those that the store has are read there.
+
+    ``admit`` is asked as by ``pull``.
 
     Raises: as ``pull``.
     """
     remote = _Remote(registry, cast("ContentStore", store), repairs=False)  # it is only read from
-    return resolve(remote, remote.target(reference), platform, name)
+    target = remote.target(reference)
+    image = resolve(remote, target, platform, name)
+    if admit:
+        admit(registry, target, remote.documents[target["digest"]], image.digest)
+    return image
 
 
 def _plan(remote: _Remote, target: Descriptor, platform: Platform | None, name: str, *, to_run: bool) -> Plan:
