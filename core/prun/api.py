@@ -240,6 +240,7 @@ class Runner:
                 everything=all_platforms,
                 access=_access(options),
                 listener=options.get("progress"),
+                signature_policy=options.get("signature_policy"),
             )
             return Reference(row.name, row.digest)
         with Store(self.root, self.state, self.settings.aliases) as store:

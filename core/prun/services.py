@@ -80,7 +80,15 @@ class ImageService(Protocol):
 
     store: ImageStore
 
-    def load(self, source: str, *, tag: str = "", unpack: bool = True, stdin: BinaryIO | None = None) -> list[ImageRow]:
+    def load(
+        self,
+        source: str,
+        *,
+        tag: str = "",
+        unpack: bool = True,
+        stdin: BinaryIO | None = None,
+        signature_policy: str = "",
+    ) -> list[ImageRow]:
         """Copy the images of an archive or a layout, and name them."""
         ...
 
@@ -93,6 +101,7 @@ class ImageService(Protocol):
         everything: bool = False,
         access: Access | None = None,
         listener: Listener | None = None,
+        signature_policy: str | None = None,
     ) -> ImageRow:
         """Fetch an image from a registry, for this machine unless something else is said."""
         ...

@@ -15,6 +15,8 @@ import pytest
 from debian_registry import skopeo
 from private_containerd import NOTHING
 from running import refusal, refused, running, shown
+from signing import write_policy
+from stub_registry import LAYER, stub_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +72,21 @@ def prun(daemon: Containerd, new_prun: Callable[[], Prun], archive: Path) -> Ite
 )
 def test_what_it_cannot_do_it_says_before_anything_has_changed(prun: Prun, words: list[str], said: str) -> None:
     assert said in refusal(prun(*words))
+
+
+def test_a_signature_policy_counts_for_its_images_too(
+    prun: Prun, daemon: Containerd, archive: Path, tmp_path: Path
+) -> None:
+    policy = write_policy(tmp_path / "policy.json")
+    before = daemon.names("images", "list")
+    for words in (["load", "--tag", "x:1"], ["run", "--rm"]):
+        assert "default[0] rejects it" in refusal(prun(*words, "--signature-policy", policy, str(archive)))
+    with stub_registry() as stub:
+        stub.put_image("1", [LAYER])
+        for words in (["pull"], ["run", "--rm"], ["run", "--dry-run"]):
+            done = prun(*words, "-q", "--signature-policy", policy, f"{stub.netloc}/app:1")
+            assert "default[0] rejects it" in refusal(done)
+    assert daemon.names("images", "list") == before
 
 
 def test_images_of_ctr_and_of_prun_are_seen_by_both_and_keep_their_labels(

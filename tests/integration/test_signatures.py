@@ -80,6 +80,7 @@ def test_an_image_of_a_registry_comes_in_once_it_is_signed(
     refused(prun, prun("pull", "-q", "--signature-policy", policy, f"{repository}:1"), *words)
     refused(prun, prun("run", "--rm", "--signature-policy", policy, f"{repository}:1"), *words)
     refused(prun, prun("create", "--signature-policy", policy, f"{repository}:1"), *words)
+    refused(prun, prun("run", "--dry-run", "--signature-policy", policy, f"{repository}:1"), *words)
 
     other = put_signatures(tmp_path / "s1", OTHER, target["digest"], repository)
     push(prun, tmp_path, other, tmp_path / "s1", f"{repository}:{tag_of(target['digest'])}")
@@ -103,12 +104,14 @@ def test_prun_toml_switches_a_policy_on_and_an_option_names_another(
     source = f"oci:{layout[0]}"
     refused(prun, prun(*words, "load", "--tag", "x", source), "p.json: default[0] rejects it")
     refused(prun, prun(*words, "run", "--rm", source), "default[0] rejects it")
+    refused(prun, prun(*words, "run", "--dry-run", source), "default[0] rejects it")
     refused(prun, prun(*words, "pull", "-q", "127.0.0.1:9/x"), "cannot be reached")
     assert good(prun(*words, "run", "--rm", "--signature-policy", accept, source)) == "hi\n"
     good(prun(*words, "load", "--tag", "x", "--signature-policy", accept, source))
     assert good(prun(*words, "run", "--rm", "x")) == "hi\n"  # what is here is here
 
-    for text, said in (("policy = 1", "policy is 1"), ('policy = "p.json"', "absolute path"), ("polcy = 1", "'polcy'")):
+    faults = (("policy = 1", "policy is 1"), ('policy = "p.json"', "absolute path"), ("polcy = 1", "no key 'polcy'"))
+    for text, said in faults:
         config.write_text(f"[signatures]\n{text}\n")
         done = prun(*words, "images")
         assert done.returncode == 125

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prun.cli.archives import SIGNATURE_POLICY
 from prun.cli.imagerows import SORT_KEYS, chosen, listed
 from prun.cli.images import IMAGES_COLUMNS
 from prun.cli.listing import FORMAT, RECORD_FORMAT, print_listing, print_records
@@ -106,15 +107,26 @@ def _inspected(settings: Mapping[str, str], name: str) -> dict[str, Any]:
 @click.option("--tag", default="", metavar="REF", help="Name the image; needed where the source gives no name.")
 @click.option("--no-unpack", is_flag=True, help="Leave the layers to the first run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
+@SIGNATURE_POLICY
 @click.pass_obj
-def load(settings: Mapping[str, str], source: str, path: str, tag: str, no_unpack: bool, quiet: bool) -> None:
+def load(
+    settings: Mapping[str, str],
+    source: str,
+    path: str,
+    tag: str,
+    no_unpack: bool,
+    quiet: bool,
+    signature_policy: str,
+) -> None:
     """Load images from an archive or a layout."""
     if path:
         if source != "-":
             raise InvalidArgument("--input and SOURCE are both given", hint="either names what to load")
         source = path if "/" in path else f"./{path}"
     stdin = sys.stdin.buffer if source == "-" else None
-    for row in runner_of(settings).images.load(source, tag=tag, unpack=not no_unpack, stdin=stdin):
+    runner = runner_of(settings)
+    policy = signature_policy or runner.settings.signature_policy
+    for row in runner.images.load(source, tag=tag, unpack=not no_unpack, stdin=stdin, signature_policy=policy):
         print(row.name if quiet else f"Loaded image: {row.name}")
 
 
@@ -154,6 +166,7 @@ def tag(settings: Mapping[str, str], source: str, names: tuple[str, ...]) -> Non
 @click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Another one than this machine's.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is going on.")
 @click.option("--progress", type=click.Choice(FORMS), default="auto", help="How to say on stderr what is going on.")
+@SIGNATURE_POLICY
 @click.option("--creds", default="", metavar="NAME[:PASSWORD]", help="Who to be; asks for the password.")
 @with_access
 @click.pass_obj
@@ -165,6 +178,7 @@ def pull(
     platform: str,
     quiet: bool,
     progress: str,
+    signature_policy: str,
     creds: str,
     **places: str,
 ) -> None:
@@ -176,7 +190,13 @@ def pull(
     for name in names:
         with shown(progress, quiet=quiet) as listener:
             row = runner.images.pull(
-                name, runner.settings, platform=wanted, everything=all_platforms, access=access, listener=listener
+                name,
+                runner.settings,
+                platform=wanted,
+                everything=all_platforms,
+                access=access,
+                listener=listener,
+                signature_policy=signature_policy or None,
             )
         print(row.name, flush=True)
 

@@ -42,9 +42,19 @@ class NamespaceImages:
         self._store = NamespaceStore(place, aliases)
         self.store: ImageStore = self._store
 
-    def load(self, source: str, *, tag: str = "", unpack: bool = True, stdin: BinaryIO | None = None) -> list[ImageRow]:
-        aliases = self.store.aliases
-        return load_images(self._place, self._root, source, tag=tag, unpack=unpack, stdin=stdin, aliases=aliases)
+    def load(
+        self,
+        source: str,
+        *,
+        tag: str = "",
+        unpack: bool = True,
+        stdin: BinaryIO | None = None,
+        signature_policy: str = "",
+    ) -> list[ImageRow]:
+        return load_images(
+            self._place, self._root, source,
+            tag=tag, unpack=unpack, stdin=stdin, aliases=self.store.aliases, signature_policy=signature_policy,
+        )  # fmt: skip
 
     def pull(
         self,
@@ -55,10 +65,11 @@ class NamespaceImages:
         everything: bool = False,
         access: Access | None = None,
         listener: Listener | None = None,
+        signature_policy: str | None = None,
     ) -> ImageRow:
         return pull_image(
-            self._place, self._root, words, settings,
-            platform=platform, everything=everything, access=access, listener=listener,
+            self._place, self._root, words, settings, platform=platform, everything=everything, access=access,
+            listener=listener, signature_policy=signature_policy,
         )  # fmt: skip
 
     def remove(self, words: str, *, force: bool = False) -> list[str]:
@@ -74,7 +85,7 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
     Raises:
         NotFound: there is none; the message names the nearest ones.
     """
-    from prun.engines.embedded.images import find, kept_by_name, looked_into
+    from prun.engines.embedded.images import find, kept_by_name, looked_into, policy_of
 
     if request.image == SCRATCH:
         return Image(SCRATCH, "", platform, {})
@@ -84,8 +95,11 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
         return resolve(store.content, descriptor_of(store.content, request.digest), platform, request.image)
     if parse_source(request.image) is not None:
         if request.dry_run:
-            return looked_into(request.image, platform)
-        row = only(load_images(place, request.root, request.image, unpack=not request.view_only), request.image)
+            return looked_into(request.image, platform, policy_of(request))
+        rows = load_images(
+            place, request.root, request.image, unpack=not request.view_only, signature_policy=policy_of(request)
+        )
+        row = only(rows, request.image)
         return resolve(store.content, row.target, platform, row.name)
     words, image = request.image, None
     try:
@@ -118,13 +132,16 @@ def load_images(
     unpack: bool = True,
     stdin: BinaryIO | None = None,
     aliases: Mapping[str, str] = NOTHING,
+    signature_policy: str = "",
 ) -> list[ImageRow]:
     """Copy the images of an archive or a layout into containerd and name them, those without a name by their digest.
 
     Raises:
+        PermissionDenied: the signature policy refuses an image.
         InvalidArgument: ``source`` is no archive and no layout; ``tag`` for several images.
         DataLoss: something in it is not what it says; containerd gets nothing of it.
     """
+    from prun.engines.embedded.admission import of_source
     from prun.engines.embedded.images import new_name, row_of
     from prun.image.archive import loading
 
@@ -136,10 +153,11 @@ def load_images(
         )
     store = NamespaceStore(place, aliases)
     name = new_name(store, tag) if tag else ""
+    admit = of_source(signature_policy, parsed, name) if signature_policy else None
     with (
         leased(store.client, root) as lease,
         arriving(root, store.content) as content,
-        loading(parsed, content, stdin) as loaded,
+        loading(parsed, content, stdin, admit=admit) as loaded,
     ):
         if name and len(loaded) != 1:
             raise InvalidArgument(f"{source!r} holds {len(loaded)} images, one name does not fit them all")
@@ -166,15 +184,17 @@ def pull_image(
     access: Access | None = None,
     listener: Listener | None = None,
     unpack: bool = True,
+    signature_policy: str | None = None,
 ) -> ImageRow:
     """Fetch an image through prun's own registry client, with its logins and mirrors, and give it to containerd.
 
     Raises:
         InvalidArgument: ``words`` is no reference.
         NotFound, PermissionDenied, Unavailable, DataLoss, ResourceExhausted: no registry gives it, or not whole.
+        PermissionDenied: the signature policy refuses it.
     """
     from prun.engines.embedded.images import row_of
-    from prun.engines.embedded.pulling import ACCESS, from_first, stored_name
+    from prun.engines.embedded.pulling import ACCESS, admission, from_first, stored_name
     from prun.image.registry.endpoint import endpoints
     from prun.image.registry.progress import Reporter
     from prun.image.registry.pull import pull
@@ -183,13 +203,14 @@ def pull_image(
     reference = parse_reference(words, settings.aliases)
     report, name = Reporter(listener), stored_name(reference)
     report("resolved", detail=name)
+    admit = admission(signature_policy, settings, parse_reference(name))
     store = NamespaceStore(place)
     wanted = None if everything else platform or host_platform()
     with leased(store.client, root) as lease, arriving(root, store.content) as content:
         with content.ingesting() as ingest:
             target = from_first(
                 endpoints(reference, settings.registries.values(), tls_verify=access.tls_verify),
-                lambda registry: pull(registry, reference.digest or reference.tag, ingest, wanted, None),
+                lambda registry: pull(registry, reference.digest or reference.tag, ingest, wanted, None, admit=admit),
                 access,
                 report,
             )
@@ -284,7 +305,8 @@ def _looked_up(store: NamespaceStore, request: RunRequest, platform: Platform) -
     from prun.config import read_settings
     from prun.engines.embedded.pulling import look_up_image
 
-    return look_up_image(store, request.image, read_settings(request.config), platform)
+    policy = request.signature_policy or None
+    return look_up_image(store, request.image, read_settings(request.config), platform, signature_policy=policy)
 
 
 def _fetched(place: Place, request: RunRequest, words: str, platform: Platform) -> ImageRow:
@@ -293,5 +315,6 @@ def _fetched(place: Place, request: RunRequest, words: str, platform: Platform) 
     settings = read_settings(request.config)
     with request.progress() if request.progress else nullcontext() as listener:
         return pull_image(
-            place, request.root, words, settings, platform=platform, listener=listener, unpack=not request.view_only
-        )
+            place, request.root, words, settings, platform=platform, listener=listener, unpack=not request.view_only,
+            signature_policy=request.signature_policy or None,
+        )  # fmt: skip

@@ -44,8 +44,8 @@ def resolve_image(request: RunRequest, platform: Platform) -> Image:
         if parse_source(request.image) is None:
             return _named(store, request, platform)
         if request.dry_run:
-            return looked_into(request.image, platform, _policy(request))
-        row = _loaded(store, request.image, _policy(request), unpack=not request.view_only)
+            return looked_into(request.image, platform, policy_of(request))
+        row = _loaded(store, request.image, policy_of(request), unpack=not request.view_only)
         return resolve(store.content, row.target, platform, row.name)
 
 
@@ -97,7 +97,7 @@ def _pulled(store: Store, words: str, request: RunRequest, platform: Platform) -
         )
 
 
-def _policy(request: RunRequest) -> str:
+def policy_of(request: RunRequest) -> str:
     """Return the file of the signature policy for a run, empty for none."""
     from prun.config import read_settings
 

@@ -85,9 +85,7 @@ def pull_image(
     reference = parse_reference(words, store.aliases)
     report = Reporter(listener)
     name = stored_name(reference)
-    admit = _admission(
-        settings.signature_policy if signature_policy is None else signature_policy, parse_reference(name)
-    )
+    admit = admission(signature_policy, settings, parse_reference(name))
     report("resolved", detail=name)
     forget_partials(store.content, older_than_s=KEPT_S)
     wanted = None if everything or only else platform or host_platform()
@@ -172,7 +170,9 @@ def refetch_image(store: Store, row: ImageRow, settings: Settings) -> str:
     return words
 
 
-def _admission(policy: str, reference: Reference) -> Admit | None:
+def admission(policy: str | None, settings: Settings, reference: Reference) -> Admit | None:
+    """Return what is asked of an image by a signature policy, None for that of ``prun.toml``, empty for none."""
+    policy = settings.signature_policy if policy is None else policy
     if not policy:
         return None
     from prun.engines.embedded.admission import of_registry
@@ -201,9 +201,7 @@ def look_up_image(
 
     reference = parse_reference(words, store.aliases)
     name = stored_name(reference)
-    admit = _admission(
-        settings.signature_policy if signature_policy is None else signature_policy, parse_reference(name)
-    )
+    admit = admission(signature_policy, settings, parse_reference(name))
 
     def work(registry: Registry) -> Image:
         return look(registry, reference.digest or reference.tag, store.content, platform, name, admit)
