@@ -37,6 +37,9 @@ STARTER = """\
 # [registries."docker.io"]        # mirrors, plain HTTP and the like
 # mirrors = ["mirror.internal"]
 
+# [signatures]
+# policy = "/etc/containers/policy.json"   # which images may come in; without it all may
+
 # [aliases]                       # short names for images
 # debian = "registry.internal/debian"
 """
