@@ -102,6 +102,11 @@ def check_combination(request: RunRequest) -> None:
         raise InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if request.detach and request.attach:
         raise InvalidArgument("conflicting options: cannot specify both --attach and --detach")
+    if request.dry_run and request.observation:
+        raise InvalidArgument(
+            "conflicting options: --dry-run runs nothing that could be timed, traced or locked",
+            hint="leave --timing, --trace, --events-fd and --lock out",
+        )
 
 
 def spec(words: Sequence[str], settings: Mapping[str, str]) -> int:

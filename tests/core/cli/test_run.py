@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prun.cli.run import asked
+from prun.cli.run import asked, check_combination
 from prun.errors import InvalidArgument
 from prun.types import Platform, RunRequest
 
@@ -41,3 +41,9 @@ def test_a_default_platform_that_is_none_is_refused_by_its_variables_name(
     monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "a b")
     with pytest.raises(InvalidArgument, match=r"DOCKER_DEFAULT_PLATFORM: platform 'a b'"):
         request(settings)
+
+
+@pytest.mark.parametrize("words", [["--timing"], ["--trace", "t.json"], ["--events-fd", "3"], ["--lock", "run.lock"]])
+def test_a_dry_run_has_nothing_to_time_or_to_lock(settings: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="--dry-run runs nothing"):
+        check_combination(request(settings, "--dry-run", *words))
