@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import settings
 
@@ -14,16 +12,9 @@ settings.load_profile("ours")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers one has a whole module, with what that has set up; what takes longest begins first."""
-    longest = ("vm", "integration/test_faults.py", "integration/test_cp_races.py", "plugins/linux/test_crun.py")
-
-    def group(item: pytest.Item) -> str:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        return "vm" if path.startswith("vm/") else path
-
-    items.sort(key=lambda item: longest.index(group(item)) if group(item) in longest else len(longest))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    """Of two workers none shall be left with a long module at the end."""
+    longest = ("test_faults.py", "test_cp_races.py", "test_crun.py", "test_kill_points.py", "test_documentation.py")
+    items.sort(key=lambda item: item.path.name not in longest)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.vm)
             item.add_marker(pytest.mark.root)
         if _is_of_guest(item) and REPORTS not in os.environ:
-            item.add_marker(pytest.mark.timeout(2 * TIMEOUT_S + 60))  # the first one waits for all of them
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S + 60))  # the first one waits for all of them
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ class Host:
         return True
 
     def _start(self, session: pytest.Session) -> dict[str, Future[Answer]]:
-        """Run all that were selected, in two guests side by side: each keeps one processor busy."""
+        """Run all that were selected, in guests side by side: each keeps one processor busy."""
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]
         tests: dict[str, list[str]] = {}
         for item in filter(_is_of_guest, session.items):
             tests.setdefault(_guest_of(item), []).append(item.nodeid)
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        with ThreadPoolExecutor() as pool:
             return {
                 name: pool.submit(self._run, factory.mktemp("exchange"), selected) for name, selected in tests.items()
             }
