@@ -39,7 +39,7 @@ run-containerd: $(VENV)/.installed run-packages dist/busybox.tar ## Run the same
 
 test: $(VENV)/.tools test-packages ## Run all tests (as root: they run real containers)
 	@echo "==> testing (as root: real namespaces, mounts and cgroups)"
-	$(PYTEST_ROOT) -n 2 --dist loadfile --no-loadscope-reorder -m "not vm and not alone"
+	$(PYTEST_ROOT) -n 3 --dist loadfile --no-loadscope-reorder -m "not vm and not alone"
 	$(PYTEST_ROOT) -m vm
 	$(PYTEST_ROOT) -m alone
 

@@ -41,6 +41,10 @@ def stop(store: Store, row: ContainerRow, timeout_s: float | None = None, signal
     ``timeout_s`` None is the container's own, else docker's ten seconds; ``signal`` None its stop signal.
     """
     now: ContainerRow | None = row
+    if row.restart and row.status not in LIVING:  # it may have ended just now, and be about to wait for its next run
+        store.metadata.update_container(row.id, stop_asked=True)
+        settle(store, row)
+        now = store.metadata.container(row.id)
     while now and now.status in LIVING:  # its restart policy may have been quicker
         store.metadata.update_container(now.id, stop_asked=True)
         if now.status == "restarting":

@@ -237,7 +237,7 @@ def prepared(prun: Prun, stage: str, name: str) -> None:
 def test_prun_killed_at_any_time_leaves_the_truth(prun: Prun, stage: str) -> None:
     """Whatever ``ps`` says of it is so, the same command finishes, and nothing stays."""
     chance = random.Random(stage)
-    for number in range(6):
+    for number in range(3):
         name = f"{stage}{number}"
         prepared(prun, stage, name)
         process = subprocess.Popen(
@@ -275,7 +275,7 @@ def truth(prun: Prun, name: str) -> None:
 def test_what_prun_calls_is_killed(prun: Prun, program: str) -> None:
     """At any time of ``run -d`` of a process that ends at once: a clear error or a container, nothing between."""
     chance = random.Random(program)
-    for number in range(10):
+    for number in range(5):
         process = prun.popen("run", "-d", "--name", f"victim{number}", "busybox", "sh", "-c", "exit 5")
         deadline = time.monotonic() + chance.uniform(0.1, 0.5)
         killed = False
