@@ -232,28 +232,18 @@ class Runner:
 
         if all_platforms and options.get("platform"):
             raise InvalidArgument("all_platforms and platform cannot both be", hint="leave one out")
+        how: dict[str, Any] = {
+            "platform": _platform(options),
+            "everything": all_platforms,
+            "access": _access(options),
+            "listener": options.get("progress"),
+            "signature_policy": options.get("signature_policy"),
+        }
         if self.engine != EMBEDDED:
-            row = self.images.pull(
-                name,
-                self.settings,
-                platform=_platform(options),
-                everything=all_platforms,
-                access=_access(options),
-                listener=options.get("progress"),
-                signature_policy=options.get("signature_policy"),
-            )
-            return Reference(row.name, row.digest)
-        with Store(self.root, self.state, self.settings.aliases) as store:
-            row = pull_image(
-                store,
-                name,
-                self.settings,
-                platform=_platform(options),
-                everything=all_platforms,
-                access=_access(options),
-                listener=options.get("progress"),
-                signature_policy=options.get("signature_policy"),
-            )
+            row = self.images.pull(name, self.settings, **how)
+        else:
+            with Store(self.root, self.state, self.settings.aliases) as store:
+                row = pull_image(store, name, self.settings, **how)
         return Reference(row.name, row.digest)
 
     def push(self, image: str, destination: str = "", **options: Unpack[RegistryOptions]) -> Reference:
@@ -555,9 +545,3 @@ def _access(options: RegistryOptions) -> Access:
     login = Login(options["username"], options.get("password", "")) if options.get("username") else None
     auth_file, cert_dir = options.get("auth_file", ""), options.get("cert_dir", "")
     return Access(login, auth_file, cert_dir, options.get("tls_verify"))
-
-
-def _words(value: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    if isinstance(value, str):
-        return (value,) if value else ()
-    return None if value is None else tuple(value)

@@ -243,8 +243,7 @@ class MonitoredTask(LoadedTask):
     def start(self) -> None:
         if self._started:
             raise FailedPrecondition(f"container {self._launch.id} has been started already")
-        if words := self._launch.runtime.call("start", self._launch.id, log=self._launch.log):
-            raise self._launch.failed(words)
+        self._launch.start_created()
         self._started = True
         for number in self._early:
             self.kill(number)

@@ -120,6 +120,14 @@ class Launch:
         except (FileNotFoundError, ValueError):
             return None
 
+    def start_created(self) -> None:
+        """Let the container's process execute its command; it was created before.
+
+        Raises: as ``failed`` says.
+        """
+        if words := self.runtime.call("start", self.id, log=self.log):
+            raise self.failed(words)
+
     def failed(self, words: str) -> PrunError:
         """Return the error for what the runtime said."""
         from prun_linux.refused import failed
